@@ -1,0 +1,54 @@
+# Targets for developers. CI runs .ci/run, which calls these.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+LINT     = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
+FUZZTIME ?= 30s
+CORPUS  ?=
+
+.PHONY: build check lint vet tidy test race fuzz bench score dist clean
+
+build: ## the program, in dist/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/backscatter ./cmd/backscatter
+
+check: lint vet tidy race ## all that must hold before a change is handed in
+
+lint:
+	$(LINT) run ./...
+	$(LINT) fmt --diff ./...
+
+vet:
+	$(GO) vet ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+test:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -shuffle=on ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	GO='$(GO)' .ci/fuzz $(FUZZTIME)
+
+bench: ## every benchmark, ten times, for benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out
+	$(GO) tool -modfile=.ci/tools/go.mod benchstat bench.out
+
+score: build ## how well mail of a labelled corpus is judged: make score CORPUS=DIR
+ifeq ($(wildcard $(CORPUS)/labels.jsonl),)
+	@echo 'score: skipped: CORPUS is not a folder with a labels.jsonl'
+else
+	$(GO) run ./integration/score -program dist/backscatter '$(CORPUS)'
+endif
+
+dist: ## static programs for the usual platforms, with checksums
+	for target in linux/amd64 linux/arm64 freebsd/amd64; do \
+	  CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
+	    -o dist/backscatter-$(VERSION)-$${target%/*}-$${target#*/} ./cmd/backscatter || exit 1; done
+	cd dist && sha256sum backscatter-* > SHA256SUMS
+
+clean:
+	rm -rf dist bench.out
