@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -143,4 +144,23 @@ func (s ClassSet) String() string {
 		names = append(names, c.String())
 	}
 	return strings.Join(names, ",")
+}
+
+// MarshalJSON writes the set as an array of names, heaviest class first.
+func (s ClassSet) MarshalJSON() ([]byte, error) {
+	return json.Marshal(append([]Class{}, s.Slice()...))
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *ClassSet) UnmarshalJSON(text []byte) error {
+	var classes []Class
+	if err := json.Unmarshal(text, &classes); err != nil {
+		return fmt.Errorf("read classes: %w", err)
+	}
+	set := ClassSetOf(classes...)
+	if other := set &^ AllClasses; other != 0 {
+		return fmt.Errorf("classes %s: some of them are never listed", text)
+	}
+	*s = set
+	return nil
 }

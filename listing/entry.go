@@ -69,6 +69,7 @@ type Summary struct {
 // RoundEvents rounds a count down to one of few values (exact to 9, then one
 // significant digit), so that listings share their summaries.
 func RoundEvents(n int) uint16 {
+	n = max(n, 0)
 	unit := 1
 	for n/unit > 9 {
 		unit *= 10

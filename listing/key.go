@@ -41,16 +41,15 @@ func HostKey(addr netip.Addr) (Key, error) {
 
 // PrefixKey returns the key for a prefix that an operator lists. Host bits
 // must be clear, and the prefix no wider than /24 or /48, since a typing error
-// must not list a provider.
+// must not list a provider. IPv6 is never told apart below /64: a longer prefix,
+// a single address included, stands for the /64 that it lies in.
 func PrefixKey(p netip.Prefix) (Key, error) {
 	if !p.IsValid() {
 		return Key{}, fmt.Errorf("no prefix: %w", ErrKey)
 	}
-	if p.Addr().Is4In6() {
-		if p.Bits() < 96 {
-			return Key{}, fmt.Errorf("%s is wider than all of IPv4: %w", p, ErrKey)
-		}
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	p, err := unmapPrefix(p)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", err, ErrKey)
 	}
 	if p.Masked() != p {
 		return Key{}, fmt.Errorf("%s has bits set behind its length, did you mean %s: %w", p, p.Masked(), ErrKey)
