@@ -1,0 +1,454 @@
+package evidence
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+
+	"backscatter/listing"
+)
+
+// Original is the message that the backscatter answers, as far as it came
+// back. Everything in it is a claim of whoever sent the backscatter, and what
+// lies below that host's own trace line a claim of the sender before it.
+type Original struct {
+	Returned   Returned
+	Header     Header
+	MessageID  string // without angle brackets; from In-Reply-To where nothing came back
+	From       string
+	Subject    string
+	Date       string
+	To         string
+	ReturnPath string // with its brackets, so that "<>" differs from none
+	Trail      []Received
+
+	quoted  bool         // found in the text, not in a part
+	body    []byte       // what came back of the body, still encoded
+	origins []netip.Addr // where it came from, the most trustworthy first
+}
+
+// digest fills in what is derived from the parts.
+func (m *Message) digest() {
+	text := m.ownText()
+	m.text = text
+	m.DSN = m.findDSN()
+	found := m.findReturned()
+	if quoted, cut, ok := findQuoted(text); ok {
+		m.text = text[:cut]
+		if !found {
+			m.Original = quoted
+		}
+	}
+	m.links = countLinks(m.text)
+	o := &m.Original
+	if o.Returned == "" {
+		o.Returned = ReturnedNone
+	}
+	o.describe()
+	if o.MessageID == "" && o.Returned == ReturnedNone {
+		o.MessageID = m.answeredID()
+	}
+	o.origins = append(o.origins, m.toldOrigins()...)
+	if addr, ok := bracketed("[" + strings.Trim(o.Header.Get("X-Originating-IP"), "[] ") + "]"); ok && addr.IsValid() {
+		o.origins = append(o.origins, addr)
+	}
+}
+
+// describe reads the fields of the original's header.
+func (o *Original) describe() {
+	h := &o.Header
+	if h.Len() == 0 {
+		return
+	}
+	o.MessageID = messageID(h.Get("Message-ID"))
+	o.From = decodeWords(h.Get("From"))
+	o.Subject = decodeWords(h.Get("Subject"))
+	o.Date = h.Get("Date")
+	o.To = decodeWords(h.Get("To"))
+	o.ReturnPath = h.Get("Return-Path")
+	o.Trail = trail(h)
+	o.origins = believable(o.Trail)
+}
+
+// answeredID returns the Message-ID that an automatic reply says it answers
+// (RFC 3834 §3.1.5).
+func (m *Message) answeredID() string {
+	if id := messageID(m.Header.Get("In-Reply-To")); id != "" {
+		return id
+	}
+	references := strings.Fields(m.Header.Get("References"))
+	if len(references) == 0 {
+		return ""
+	}
+	return messageID(references[len(references)-1])
+}
+
+// messageID returns the first identity in a field, without angle brackets.
+func messageID(value string) string {
+	if open := strings.IndexByte(value, '<'); open >= 0 {
+		if id, _, ok := strings.Cut(value[open+1:], ">"); ok {
+			value = id
+		}
+	}
+	value = printable(value, maxAddress)
+	if strings.ContainsAny(value, " \t") {
+		value, _, _ = strings.Cut(value, " ")
+	}
+	return value
+}
+
+// ownText returns what the message itself says: its text parts that are not
+// part of an original, the HTML form only where there is no plain one.
+func (m *Message) ownText() string {
+	var plain, html strings.Builder
+	for i := range m.Parts {
+		p := &m.Parts[i]
+		if p.Returned || !p.textual() || len(p.body) == 0 {
+			continue
+		}
+		b := &plain
+		if p.Type == "text/html" {
+			b = &html
+		}
+		room := maxText - b.Len()
+		if room <= 0 {
+			continue
+		}
+		decoded := decodeCharset(p.Charset, p.decoded(room))
+		m.work += len(decoded)
+		b.WriteString(decoded[:min(len(decoded), 2*room)])
+		b.WriteByte('\n')
+	}
+	stripped, links := stripHTML(html.String())
+	if len(strings.TrimSpace(plain.String())) < 40 {
+		m.html = html.Len() > 0
+		plain.WriteString(stripped)
+	}
+	m.links = links
+	return lineEnds.Replace(plain.String())
+}
+
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", " ")
+
+// findReturned looks for the original in a part of its own.
+func (m *Message) findReturned() bool {
+	for i := range m.Parts {
+		p := &m.Parts[i]
+		if !p.embeds() || p.Returned {
+			continue
+		}
+		header, body, ok := m.embedded(i)
+		if !ok || known(&header) < 2 {
+			continue
+		}
+		m.Original = Original{Returned: ReturnedHeaders, Header: header, body: body}
+		if !p.headersOnly() && len(bytes.TrimSpace(body)) > 0 {
+			m.Original.Returned = ReturnedFull
+		}
+		return true
+	}
+	return false
+}
+
+// embedded returns the header and the body of the message within part i.
+func (m *Message) embedded(i int) (Header, []byte, bool) {
+	p := &m.Parts[i]
+	if p.encoded() {
+		decoded := p.decoded(maxParse)
+		m.work += len(decoded)
+		header, body := splitHeader(decoded)
+		return header, body, true
+	}
+	if i+1 >= len(m.Parts) || m.Parts[i+1].Parent != i {
+		return Header{}, nil, false
+	}
+	child := &m.Parts[i+1]
+	if len(child.body) > 0 || !child.multipart() {
+		return child.Header, child.body, true
+	}
+	for j := i + 2; j < len(m.Parts) && m.Parts[j].Returned; j++ {
+		if len(m.Parts[j].body) > 0 {
+			return child.Header, m.Parts[j].body, true
+		}
+	}
+	return child.Header, nil, true
+}
+
+// splitHeader reads the header at the start of a text of its own.
+func splitHeader(text []byte) (Header, []byte) {
+	w := walker{m: &Message{}, raw: text, eol: '\n', current: -1}
+	h := w.header(true)
+	return h, text[min(w.pos, len(text)):]
+}
+
+// returnedNames are the fields by which a returned header is known. Those of
+// the first line are seldom in the summary that a person's mail program puts
+// over a quoted message.
+var returnedNames = map[string]int{
+	"received": 3, "message-id": 3, "return-path": 3, "mime-version": 3, "dkim-signature": 3,
+	"content-type": 1, "content-transfer-encoding": 1, "x-mailer": 2, "x-originating-ip": 3,
+	"from": 1, "to": 1, "subject": 1, "date": 1, "sender": 1, "reply-to": 1, "cc": 1,
+}
+
+func known(h *Header) int {
+	n := 0
+	for i := range h.fields {
+		if len(h.fields[i].name) < 32 && returnedNames[strings.ToLower(string(h.fields[i].name))] > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// findQuoted looks for an original that was put into the text: a run of header
+// fields, behind one prefix if it is indented or quoted. It is known by what
+// it is and not by the line that announces it, since every program words that
+// one differently. cut is where the report's own words end.
+func findQuoted(text string) (o Original, cut int, ok bool) {
+	var run headerRun
+	separator := -1 // start of the last line that announces an original
+	for at := 0; at <= len(text); {
+		line, _, _ := strings.Cut(text[at:], "\n")
+		next := at + len(line) + 1
+		if run.take(line, at) {
+			at = next
+			continue
+		}
+		if run.proven(separator >= 0) {
+			cut = run.start
+			if separator >= 0 {
+				cut = separator
+			}
+			return run.original(text[at:]), cut, true
+		}
+		run.reset()
+		switch trimmed := strings.TrimLeft(line, " \t>"); {
+		case announces(trimmed):
+			separator = at
+		case trimmed != "":
+			separator = -1
+		}
+		run.take(line, at)
+		at = next
+	}
+	if run.proven(separator >= 0) {
+		return run.original(""), run.start, true
+	}
+	return Original{}, 0, false
+}
+
+// headerRun is a run of lines that can be a returned header.
+type headerRun struct {
+	prefix string
+	start  int
+	points int
+	block  []byte
+}
+
+func (r *headerRun) reset() { *r = headerRun{block: r.block[:0]} }
+
+// take adds the line to the run, and reports false when it does not belong.
+func (r *headerRun) take(line string, at int) bool {
+	line = strings.TrimRight(line[:min(len(line), maxLine)], "\r")
+	if len(r.block) > 0 {
+		rest, ok := strings.CutPrefix(line, r.prefix)
+		if !ok || strings.TrimSpace(rest) == "" || len(r.block) > maxHeaderBytes {
+			return false
+		}
+		if rest[0] == ' ' || rest[0] == '\t' {
+			r.add(rest)
+			return true
+		}
+		return r.begin(rest)
+	}
+	trimmed := strings.TrimLeft(line, " \t>|")
+	r.prefix = line[:len(line)-len(trimmed)]
+	if trimmed == "" || !r.begin(trimmed) {
+		r.reset()
+		return false
+	}
+	if r.points == 0 { // a run begins with a field that headers begin with
+		r.reset()
+		return false
+	}
+	r.start = at
+	return true
+}
+
+func (r *headerRun) begin(line string) bool {
+	field := fieldName([]byte(line[:min(len(line), 128)]))
+	if field == nil {
+		return false
+	}
+	if len(field) < 32 {
+		r.points += returnedNames[strings.ToLower(string(field))]
+	}
+	r.add(line)
+	return true
+}
+
+func (r *headerRun) add(line string) {
+	r.block = append(r.block, line...)
+	r.block = append(r.block, '\n')
+}
+
+// proven reports whether the run is a header: by itself only with a field that
+// people do not quote, behind a line that announces one with less.
+func (r *headerRun) proven(announced bool) bool {
+	if announced {
+		return r.points >= 3
+	}
+	return r.points >= 6
+}
+
+func (r *headerRun) original(rest string) Original {
+	header, _ := splitHeader(bytes.Clone(r.block))
+	o := Original{Returned: ReturnedHeaders, Header: header, quoted: true, body: []byte(rest)}
+	if strings.TrimSpace(strings.TrimLeft(rest, "-\n ")) != "" && strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, r.prefix+"\n") {
+		o.Returned = ReturnedFull
+	}
+	return o
+}
+
+// announcements are the words of the line before a returned original.
+var announcements = []string{
+	"original message", "copy of the message", "copy of your message", "header of the original",
+	"headers follow", "header follows", "message headers", "message header", "original header", "returned message",
+	"undelivered message", "unsent message", "message follows", "text of the message", "copy of the headers",
+	"failed message", "mensaje original", "message d'origine", "messaggio originale", "mensagem original",
+	"ursprüngliche nachricht", "first part of the message", "beginning of the message",
+	"begin message", "forwarded message", "rejected message", "bounced message", "message text",
+}
+
+// announces reports whether a line announces the original that follows.
+func announces(line string) bool {
+	if line == "" || len(line) > 120 {
+		return false
+	}
+	line = strings.ToLower(line)
+	for _, words := range announcements {
+		if strings.Contains(line, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// believable returns the public address furthest back in the trail that can be
+// believed: from the newest line down for as long as each line was written by
+// the host that the line above names. The rest is what the sender wrote.
+func believable(lines []Received) []netip.Addr {
+	var oldest netip.Addr
+	for i, line := range lines {
+		if i > 0 && !follows(lines[i-1], line) {
+			break
+		}
+		if line.Addr.IsValid() && !private(line.Addr) {
+			oldest = line.Addr
+		}
+	}
+	if !oldest.IsValid() {
+		return nil
+	}
+	return []netip.Addr{oldest}
+}
+
+// follows reports whether the older line can have been written by the host
+// that handed the message to the writer of the newer.
+func follows(newer, older Received) bool {
+	if !newer.Addr.IsValid() || private(newer.Addr) {
+		return newer.Internal || newer.Local || newer.Addr.IsValid()
+	}
+	if older.By == "" {
+		return false
+	}
+	if addr, err := netip.ParseAddr(older.By); err == nil {
+		return addr.Unmap() == newer.Addr
+	}
+	return sameSite(older.By, newer.PTR) || sameSite(older.By, strings.ToLower(newer.HELO))
+}
+
+// sameSite reports whether two host names are equal or share their last two
+// labels at least.
+func sameSite(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	return a == b || lastLabels(a) == lastLabels(b) && strings.Contains(a, ".")
+}
+
+func lastLabels(name string) string {
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		return name
+	}
+	return name[strings.LastIndexByte(name[:dot], '.')+1:]
+}
+
+// private reports whether addr is of a network of its own: documentation
+// space, which labs open, is not.
+func private(addr netip.Addr) bool {
+	return addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
+}
+
+// toldOrigins returns the addresses that the report names as where the original
+// came from, without returning it.
+func (m *Message) toldOrigins() []netip.Addr {
+	var found []netip.Addr
+	add := func(addr netip.Addr) {
+		if addr.IsValid() {
+			found = append(found, addr)
+		}
+	}
+	text := string(normal(nil, m.text))
+	// Sendmail: "The original message was received at DATE from HOST [ADDR]".
+	if _, rest, ok := strings.Cut(text, "the original message was received at "); ok {
+		rest = rest[:min(len(rest), 300)]
+		if from := strings.Index(rest, " from "); from >= 0 {
+			add(firstBracket(rest[from:]))
+		}
+	}
+	if m.DSN != nil {
+		add(firstBracket(m.DSN.ReceivedFromMTA))
+		if addr, err := netip.ParseAddr(strings.Trim(m.DSN.ReceivedFromMTA, "[] ")); err == nil {
+			add(addr.Unmap())
+		}
+	}
+	// amavis tells what its own host saw, and then what the header claims.
+	for _, words := range []string{"first upstream smtp client ip address:", "apparently originated at:"} {
+		if _, rest, ok := strings.Cut(text, words); ok {
+			add(firstBracket(rest[:min(len(rest), 80)]))
+		}
+	}
+	return found
+}
+
+// firstBracket returns the first address literal in s.
+func firstBracket(s string) netip.Addr {
+	for {
+		open := strings.IndexByte(s, '[')
+		if open < 0 {
+			return netip.Addr{}
+		}
+		if addr, _ := bracketed(s[open:min(len(s), open+64)]); addr.IsValid() {
+			return addr
+		}
+		s = s[open+1:]
+	}
+}
+
+// Origin returns where the original came from, as far as that can be believed:
+// the first candidate that is a public address.
+func (o *Original) Origin(listable []netip.Prefix) netip.Addr {
+	for _, addr := range o.origins {
+		if _, special := listing.IsSpecial(addr, listable); !special {
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
+
+// countLinks returns how many URLs are in a text.
+func countLinks(text string) int {
+	return strings.Count(text, "http://") + strings.Count(text, "https://")
+}

@@ -1,0 +1,137 @@
+package evidence
+
+import (
+	"net/netip"
+	"strings"
+
+	"backscatter/listing"
+)
+
+// envelopeFields hold the envelope recipient, as delivery agents write it.
+var envelopeFields = []string{"X-Original-To", "Delivered-To", "Envelope-To", "X-Envelope-To", "X-Rcpt-To", "Original-Recipient", "X-Delivered-To"}
+
+// maxEnvelope bounds the recipients of one message that are looked at.
+const maxEnvelope = 100
+
+// envelope returns the recipients: those of the envelope, or else what the
+// delivery agent wrote into the message, or the trusted host's Received line,
+// or last the To field. Who sends a message could have written the latter, but
+// accuses nobody but himself with it.
+func envelope(r Report, m *Message, a attribution) []string {
+	if len(r.Envelope.Recipients) > 0 {
+		return r.Envelope.Recipients[:min(len(r.Envelope.Recipients), maxEnvelope)]
+	}
+	var found []string
+	for _, name := range envelopeFields {
+		for _, v := range m.Header.Values(name) {
+			found = append(found, plainAddress(strings.TrimPrefix(v, "rfc822;")))
+		}
+	}
+	if a.rcpt != "" {
+		found = append(found, plainAddress(a.rcpt))
+	}
+	if len(found) == 0 {
+		for address := range strings.SplitSeq(m.Header.Get("To"), ",") {
+			_, address = splitFrom(address)
+			found = append(found, plainAddress(address))
+		}
+	}
+	return found[:min(len(found), maxEnvelope)]
+}
+
+// passed reports whether the original went through one of the relays: a host
+// in its trail saw one connect, and says who it is itself. Loopback addresses
+// are in everybody's trail and tell nothing.
+func (m *Message) passed(relays []netip.Prefix) bool {
+	for _, line := range m.Original.Trail {
+		if line.Addr.IsValid() && !line.Addr.IsLoopback() && line.By != "" && contains(relays, line.Addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// double reports whether the original itself has a null sender: it is a bounce
+// already, which must not be answered (RFC 5321 §4.5.5), and whose alleged
+// sender is nobody.
+func (o *Original) double() bool {
+	switch {
+	case o.ReturnPath != "":
+		return strings.TrimSpace(o.ReturnPath) == "<>"
+	case o.Header.Len() == 0:
+		return false
+	}
+	_, from := splitFrom(o.From)
+	auto := strings.ToLower(o.Header.Get("Auto-Submitted"))
+	return daemonLocal(from) && (strings.HasPrefix(auto, "auto-") ||
+		strings.Contains(strings.ToLower(o.Header.Get("Content-Type")), "delivery-status"))
+}
+
+// traces collects what the listed party can search its logs for.
+func traces(m *Message, a attribution, f Finding) listing.Traces {
+	cut := func(s string) string { return printable(s, listing.MaxTrace) }
+	t := listing.Traces{
+		MessageID: cut(messageID(m.Header.Get("Message-ID"))),
+		QueueID:   cut(a.queue),
+		HELO:      cut(a.helo),
+		PTR:       cut(a.ptr),
+		Origin:    f.Original.Origin,
+		Product:   f.Product,
+		URLHosts:  urlHosts(m.Original.body),
+	}
+	if d := m.DSN; d != nil {
+		t.ReportingMTA = cut(d.ReportingMTA)
+		t.Status = cut(d.Recipients[0].Status)
+		t.Diagnostic = cut(d.Recipients[0].Diagnostic)
+		if queue := d.Extension("x-", "-queue-id"); queue != "" {
+			t.QueueID = cut(queue)
+		}
+	}
+	if _, domain, ok := splitAddress(m.failedRecipient()); ok {
+		t.FailedDomain = cut(domain)
+	}
+	if subject := m.Original.Subject; subject != "" {
+		t.Subject = identity("subject", string(normal(nil, subject)))
+	}
+	return t
+}
+
+const (
+	maxHosts   = 8
+	maxHostLen = 253 // RFC 1035 §3.1, as text
+)
+
+// urlHosts returns the hosts of the first URLs in the original's body, as it
+// stands in the message.
+func urlHosts(body []byte) []string {
+	var hosts []string
+	text := string(body[:min(len(body), maxText)])
+	for len(hosts) < maxHosts {
+		at := strings.Index(text, "://")
+		if at < 0 {
+			break
+		}
+		isWeb := strings.HasSuffix(text[:at], "http") || strings.HasSuffix(text[:at], "https")
+		text = text[at+3:]
+		end := 0
+		for end < len(text) && end <= maxHostLen && hostByte(text[end]) {
+			end++
+		}
+		host := strings.ToLower(strings.Trim(text[:end], ".-"))
+		if !isWeb || !strings.Contains(host, ".") || end > maxHostLen {
+			continue
+		}
+		known := false
+		for _, h := range hosts {
+			known = known || h == host
+		}
+		if !known {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+func hostByte(c byte) bool {
+	return digit(c) || c == '.' || c == '-' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}

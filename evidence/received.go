@@ -1,0 +1,317 @@
+package evidence
+
+import (
+	"net/mail"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Received is one trace line (RFC 5321 §4.4), as far as it could be read.
+type Received struct {
+	Addr netip.Addr // who connected, as the host that wrote the line saw it; invalid when it does not say
+	HELO string     // what the client called itself, a claim
+	PTR  string     // its name, as the host looked it up
+	By   string     // the host that wrote the line, by its own word
+	With string     // the protocol, in upper case
+	ID   string     // the queue id
+	For  string     // the recipient
+	Date time.Time  // zero when it cannot be read
+
+	Internal bool // nobody connected: the host passed the message on within itself
+	Local    bool // a process or a user of the host handed the message in, or it was fetched
+}
+
+// ParseReceived reads the value of a Received field. It knows the forms of
+// Postfix, Sendmail, Exim, qmail, Exchange, Gmail and their kin:
+//
+//	from HELO (PTR [ADDR]) by …           Postfix, Sendmail, most others
+//	from HELO ([ADDR]) by …               without a PTR
+//	from HELO (IDENT:user@PTR [ADDR] (may be forged)) by …
+//	from PTR ([ADDR]:port helo=HELO) by … Exim
+//	from [ADDR] (helo=HELO) by …          Exim, without a PTR
+//	from [ADDR] (HELO HELO) by …          CommuniGate
+//	from PTR (HELO HELO) (ident@ADDR) by  qmail
+//	from HELO (ADDR) by …                 Exchange
+//	from HELO [ADDR] by …                 IMail
+//
+// The address is taken from where the host that wrote the line puts it, never
+// from what the client called itself. When two places disagree, there is none.
+func ParseReceived(value string) Received {
+	var r Received
+	value = value[:min(len(value), maxLine)]
+	tokens, date := tokenize(value)
+	r.Date = parseDate(date)
+	var from []token
+	var sent bool
+	for i := 0; i < len(tokens); {
+		keyword := tokens[i].keyword()
+		clause := 1
+		for i+clause < len(tokens) && (tokens[i+clause].keyword() == "" || clause == 1 && keyword != "") {
+			clause++
+		}
+		switch rest := tokens[i+1 : i+clause]; keyword {
+		case "from":
+			if !sent {
+				from, sent = rest, true
+			}
+		case "":
+			r.comment(tokens[i])
+		default:
+			r.clause(keyword, rest)
+		}
+		i += clause
+	}
+	r.connection(from, value)
+	r.Internal = !sent && !r.Local || !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
+	return r
+}
+
+// token is a word, or a comment without its parentheses.
+type token struct {
+	text    string
+	comment bool
+}
+
+func (t token) keyword() string {
+	if t.comment || len(t.text) > 4 {
+		return ""
+	}
+	switch k := strings.ToLower(t.text); k {
+	case "from", "by", "via", "with", "id", "for":
+		return k
+	}
+	return ""
+}
+
+// tokenize splits the value into words and comments (RFC 5322 §3.2.2), which
+// may be nested, and cuts off the date behind the last semicolon.
+func tokenize(value string) (tokens []token, date string) {
+	for i := 0; i < len(value); {
+		switch c := value[i]; {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ')':
+			i++
+		case c == '(':
+			end := commentEnd(value, i)
+			tokens = append(tokens, token{text: strings.TrimSpace(value[i+1 : end]), comment: true})
+			i = end + 1
+		case c == ';':
+			date = value[i+1:]
+			i++
+		default:
+			end := i
+			for end < len(value) && !strings.ContainsRune(" \t\r\n(;", rune(value[end])) {
+				end++
+			}
+			tokens = append(tokens, token{text: value[i:end]})
+			i = end
+		}
+		if len(tokens) > 60 {
+			break
+		}
+	}
+	return tokens, date
+}
+
+// commentEnd returns where the comment that begins at start is closed, or the
+// end of the value.
+func commentEnd(value string, start int) int {
+	depth := 0
+	for i := start; i < len(value); i++ {
+		switch value[i] {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(value)
+}
+
+func (r *Received) clause(keyword string, rest []token) {
+	word := ""
+	for _, t := range rest {
+		if !t.comment {
+			word = t.text
+			break
+		}
+	}
+	switch keyword {
+	case "by":
+		if r.By == "" {
+			r.By = strings.ToLower(strings.Trim(word, "[]"))
+		}
+	case "with":
+		if r.With == "" {
+			r.With = strings.ToUpper(word)
+			r.Local = r.Local || localProtocol(r.With)
+		}
+	case "id":
+		if r.ID == "" {
+			r.ID = strings.Trim(word, "<>")
+		}
+	case "for":
+		if r.For == "" && strings.Contains(word, "@") {
+			r.For = strings.Trim(word, "<>,")
+		}
+	}
+	for _, t := range rest {
+		r.comment(t)
+	}
+}
+
+// localProtocol reports whether a message did not come by mail transport: it
+// was handed in on the host, through a web page, or fetched from a mailbox.
+func localProtocol(with string) bool {
+	for _, p := range []string{"LOCAL", "POP", "IMAP", "HTTP", "UUCP", "MAPI", "NNFMP", "BSMTP", "STDIO"} {
+		if strings.HasPrefix(with, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// comment notes what a comment outside the connection part says of a message
+// that was handed in locally (Postfix, qmail).
+func (r *Received) comment(t token) {
+	if !t.comment {
+		return
+	}
+	for _, sign := range []string{"from userid ", "invoked by ", "from uid "} {
+		if strings.Contains(t.text, sign) {
+			r.Local = true
+		}
+	}
+	if r.ID == "" && strings.HasPrefix(t.text, "qmail ") {
+		if words := strings.Fields(t.text); len(words) > 1 {
+			r.ID = words[1]
+		}
+	}
+}
+
+// connection reads the "from" clause.
+func (r *Received) connection(from []token, value string) {
+	var words, comments []string
+	for _, t := range from {
+		if t.comment {
+			comments = append(comments, t.text)
+		} else {
+			words = append(words, t.text)
+		}
+	}
+	if len(words) == 0 {
+		return
+	}
+	r.HELO = words[0]
+	clash, literal := false, false
+	for _, c := range comments {
+		literal = r.readComment(c) || literal
+		addr, name := commentAddress(c)
+		if !addr.IsValid() {
+			continue
+		}
+		clash = clash || r.Addr.IsValid() && r.Addr != addr
+		r.Addr, r.PTR = addr, name
+	}
+	switch {
+	case clash:
+		r.Addr, r.PTR = netip.Addr{}, ""
+	case r.Addr.IsValid():
+		if r.PTR == "" && literal { // Exim and qmail put the looked-up name first
+			r.PTR = name(words[0])
+		}
+	case len(words) > 1:
+		r.Addr, _ = bracketed(words[len(words)-1])
+	case literal || strings.Contains(value, "(Exim") || strings.Contains(value, "CommuniGate"):
+		r.Addr, _ = bracketed(words[0])
+	}
+}
+
+// readComment notes a HELO in a comment, and reports whether there was one:
+// then the word before it is not what the client called itself.
+func (r *Received) readComment(c string) bool {
+	for _, sign := range []string{"helo=", "HELO ", "EHLO ", "helo ", "ehlo "} {
+		at := strings.Index(c, sign)
+		if at < 0 || at > 0 && c[at-1] != ' ' {
+			continue
+		}
+		r.HELO, _, _ = strings.Cut(strings.TrimSpace(c[at+len(sign):]), " ")
+		return true
+	}
+	return false
+}
+
+// commentAddress returns the address in a comment of the connection part, and
+// the name before it.
+func commentAddress(c string) (addr netip.Addr, ptr string) {
+	for _, sign := range []string{"HELO ", "EHLO ", "helo ", "ehlo "} {
+		if strings.HasPrefix(c, sign) {
+			return netip.Addr{}, "" // only a claim
+		}
+	}
+	if strings.HasPrefix(c, "[") { // Exim: whatever comes behind is a claim
+		addr, _ = bracketed(c)
+		return addr, ""
+	}
+	for _, sign := range []string{" helo=", " HELO ", " EHLO ", " helo ", " ehlo "} {
+		c, _, _ = strings.Cut(c, sign)
+	}
+	if open := strings.LastIndexByte(c, '['); open >= 0 {
+		addr, _ = bracketed(c[open:])
+		before := strings.TrimSpace(c[:open])
+		return addr, name(before[strings.LastIndexAny(before, "@ ")+1:])
+	}
+	// A bare address, perhaps behind a name or an ident.
+	word := c[strings.LastIndexAny(c, "@ ")+1:]
+	addr, err := netip.ParseAddr(strings.TrimPrefix(word, "IPv6:"))
+	if err != nil {
+		return netip.Addr{}, ""
+	}
+	return addr.Unmap().WithZone(""), ""
+}
+
+// bracketed reads an address literal, "[192.0.2.1]" or "[IPv6:2001:db8::1]"
+// (RFC 5321 §4.1.3), at the start of s; bounds tell that the brackets were there.
+func bracketed(s string) (addr netip.Addr, bounds bool) {
+	if !strings.HasPrefix(s, "[") {
+		return netip.Addr{}, false
+	}
+	text, _, closed := strings.Cut(s[1:], "]")
+	if !closed {
+		return netip.Addr{}, false
+	}
+	text = strings.TrimSpace(text)
+	if len(text) > 5 && strings.EqualFold(text[:5], "IPv6:") {
+		text = text[5:]
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, true
+	}
+	return addr.Unmap().WithZone(""), true
+}
+
+// name returns a host name without its dot, or nothing for what is none.
+func name(s string) string {
+	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	if s == "unknown" || !strings.Contains(s, ".") || strings.ContainsAny(s, "[]()<>@ ") {
+		return ""
+	}
+	return s
+}
+
+// parseDate reads a date of RFC 5322 §3.3, the obsolete forms included; the
+// zero time when it cannot.
+func parseDate(s string) time.Time {
+	s = strings.TrimSpace(s)
+	if s == "" || len(s) > 200 {
+		return time.Time{}
+	}
+	t, err := mail.ParseDate(s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
+}
