@@ -52,6 +52,7 @@ func parseDSN(body []byte) *DSN {
 		d.set(&group, name, value)
 		name, value = "", ""
 	}
+	body = []byte(lineEnds.Replace(string(body)))
 	for lines := 0; len(body) > 0 && lines < 4*maxHeaderLines; lines++ {
 		line, rest, _ := bytes.Cut(body, []byte("\n"))
 		body = rest
@@ -178,12 +179,15 @@ func (m *Message) findDSN() *DSN {
 			return d
 		}
 	}
-	at := strings.Index(m.text, "Final-Recipient:")
+	text := lowerASCII(m.text)
+	at := strings.Index(text, "final-recipient:")
 	if at < 0 {
 		return nil
 	}
-	if before := strings.Index(m.text, "Reporting-MTA:"); before >= 0 && before < at {
-		at = before
+	for _, name := range []string{"original-recipient:", "action:", "reporting-mta:"} {
+		if before := strings.Index(text, "\n"+name); before >= 0 && before < at {
+			at = before
+		}
 	}
 	d := parseDSN([]byte(m.text[at:]))
 	if d == nil || d.Recipients[0].Action == "" && d.Recipients[0].Status == "" {

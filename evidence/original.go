@@ -103,7 +103,9 @@ func (m *Message) ownText() string {
 	var plain, html strings.Builder
 	for i := range m.Parts {
 		p := &m.Parts[i]
-		if p.Returned || !p.textual() || len(p.body) == 0 {
+		// A multipart in which no part begins lost its delimiters on the way.
+		lost := p.multipart() && (i+1 >= len(m.Parts) || m.Parts[i+1].Parent != i)
+		if p.Returned || !p.textual() && !lost || len(p.body) == 0 {
 			continue
 		}
 		b := &plain
@@ -134,11 +136,11 @@ var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", " ")
 func (m *Message) findReturned() bool {
 	for i := range m.Parts {
 		p := &m.Parts[i]
-		if !p.embeds() || p.Returned {
+		if i == 0 || p.Returned {
 			continue
 		}
 		header, body, ok := m.embedded(i)
-		if !ok || known(&header) < 2 {
+		if !ok {
 			continue
 		}
 		m.Original = Original{Returned: ReturnedHeaders, Header: header, body: body}
@@ -150,28 +152,33 @@ func (m *Message) findReturned() bool {
 	return false
 }
 
-// embedded returns the header and the body of the message within part i.
+// embedded returns the header and the body of the message within part i. A
+// part that has the fields of a message among its own is one that was put
+// there without a header for itself.
 func (m *Message) embedded(i int) (Header, []byte, bool) {
 	p := &m.Parts[i]
-	if p.encoded() {
+	switch {
+	case !p.embeds():
+		return p.Header, p.body, p.Header.Has("Received") && known(&p.Header) >= 4
+	case p.encoded():
 		decoded := p.decoded(maxParse)
 		m.work += len(decoded)
 		header, body := splitHeader(decoded)
-		return header, body, true
+		return header, body, known(&header) >= 2
 	}
-	if i+1 >= len(m.Parts) || m.Parts[i+1].Parent != i {
+	if i+1 >= len(m.Parts) || m.Parts[i+1].Parent != i || known(&m.Parts[i+1].Header) < 2 {
 		return Header{}, nil, false
 	}
 	child := &m.Parts[i+1]
-	if len(child.body) > 0 || !child.multipart() {
-		return child.Header, child.body, true
-	}
-	for j := i + 2; j < len(m.Parts) && m.Parts[j].Returned; j++ {
+	for j := i + 1; j < len(m.Parts) && m.Parts[j].Returned; j++ {
+		if j == i+1 && child.multipart() && len(m.Parts) > j+1 && m.Parts[j+1].Parent == j {
+			continue // its preamble
+		}
 		if len(m.Parts[j].body) > 0 {
 			return child.Header, m.Parts[j].body, true
 		}
 	}
-	return child.Header, nil, true
+	return child.Header, child.body, true
 }
 
 // splitHeader reads the header at the start of a text of its own.

@@ -2,8 +2,9 @@ package evidence
 
 // challengeRules are the systems that ask the sender of a message to confirm it.
 var challengeRules = []rule{
-	{"tmda", challenge, decisive, "TMDA", all(header("x-tmda-", "x-tmda:"))},
-	{"tmda-id", challenge, decisive, "TMDA", all(text("x-tmda"), is(machineSender))},
+	{"tmda", challenge, decisive, "TMDA", all(header("x-tmda-confirm", "x-tmda-challenge"))},
+	{"tmda-id", challenge, decisive, "TMDA", all(cond{zone: inHead, phrases: []string{"-tmda-confirm>", ".tmda-confirm>"}}, not(is(answers)))},
+	{"tmda-header", challenge, fingerprint, "TMDA", all(header("x-tmda-"), not(is(listMail)), not(is(reSubject)), text("confirm", "release"))},
 	{"tmda-from", challenge, fingerprint, "TMDA", all(from("-confirm-", "+confirm-", "-tmda"), text("confirm", "bulk mail", "release"))},
 	{"spamarrest", challenge, decisive, "Spam Arrest", all(header("x-spamarrest-"))},
 	{"spamarrest-words", challenge, fingerprint, "Spam Arrest", all(text("spamarrest.com", "spam arrest"), text("verify", "confirm", "approved"))},

@@ -24,6 +24,7 @@ var lookalikeRules = []rule{
 	{"list-post-notice", listing.ClassNotice, veto, "", all(is(listMail), not(is(daemonFrom)))},
 	{"list-post-reply", listing.ClassAutoreply, veto, "", all(is(listMail))},
 	{"list-post-challenge", listing.ClassChallenge, veto, "", all(is(listMail))},
+	{"list-unsubscribe", listing.ClassOther, veto, "", all(subject("^unsubscribe$", "^unsubscribe "), not(is(daemonFrom)))},
 	{"list-command", listing.ClassOther, veto, "", all(subject("majordomo results", "^confirm subscription", "your subscription to", "output of your job", "subscription probe for"))},
 
 	// People who forward or discuss a bounce.

@@ -19,6 +19,15 @@ var structureRules = []rule{
 	{"original-quoted", listing.ClassBounce, substance, "", all(is(originalQuoted))},
 	{"status-code", listing.ClassBounce, substance, "", all(is(statusCode), is(address))},
 	{"report-with-original", listing.ClassBounce, fingerprint, "", all(is(reportStatus), is(originalPart))},
+	{"failure-reason", listing.ClassBounce, substance, "", all(is(address), text(
+		"user unknown", "unknown user", "no such user", "unable to find user", "recipient unknown", "unknown recipient", "no such recipient",
+		"no such mailbox", "no mailbox here", "unknown address", "recipient not found", "user not found", "user does not exist", "mailbox not found",
+		"mailbox unavailable", "account is disabled", "user's mailbox is full", "recipient's mailbox", "their mailbox is full", "host unknown",
+		"unknown host", "host not found", "unrouteable address", "unroutable address", "domain not found", "retry timeout exceeded",
+		"connection timed out", "connection refused", "mail loop", "too many hops", "relaying denied", "message size exceeds", "mail quota exceeded",
+		"benutzer unbekannt", "empfänger unbekannt", "utilisateur inconnu", "destinataire inconnu", "usuario desconocido", "destinatario desconocido", "utente sconosciuto", "宛先不明", "あて先不明", "收件人不存在", "用户不存在",
+	))},
+	{"no-reply-from", listing.ClassBounce, claim, "", all(from("no-reply@", "noreply@", "no_reply@", "donotreply@", "do-not-reply@"))},
 	{"failed-recipients", listing.ClassBounce, fingerprint, "", all(header("x-failed-recipients:"))},
 
 	{"failure-subject", listing.ClassBounce, claim, "", all(subject(
@@ -33,7 +42,7 @@ var structureRules = []rule{
 		"no se puede entregar", "no se pudo entregar", "no entregado", "error de entrega", "devuelto",
 		"não entregue", "nao entregue", "não foi possível entregar", "mancato recapito", "mancata consegna", "non recapitabile", "impossibile recapitare",
 		"onbestelbaar", "niet bezorgd", "kan inte levereras", "kunne ikke leveres", "niedostarczon", "nie można dostarczyć", "nie dostarczono",
-		"недоставлен", "не доставлен", "ошибка доставки", "невозможно доставить", "不明", "配信不能", "配送不能", "送信エラー", "届きません",
+		"недоставлен", "не доставлен", "ошибка доставки", "невозможно доставить", "不明", "配信不能", "配送不能", "送信エラー", "エラー通知", "配信エラー", "届きません",
 		"退信", "投递失败", "无法投递", "系统退信", "未送达", "배달 실패", "반송", "teslim edilemedi",
 	))},
 	{"failure-words", listing.ClassBounce, claim, "", all(text(

@@ -39,6 +39,15 @@ func decodeCharset(name string, body []byte) string {
 	return strings.ToValidUTF8(string(body), "\uFFFD")
 }
 
+// lowerASCII lowers the case of ASCII alone, so that offsets stay the same.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		b[i] = lower(c)
+	}
+	return string(b)
+}
+
 func ascii(b []byte) bool {
 	for _, c := range b {
 		if c >= utf8.RuneSelf {
