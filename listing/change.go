@@ -1,0 +1,359 @@
+package listing
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	bolt "go.etcd.io/bbolt"
+)
+
+// state is what the writer keeps beside the database: all of it can be read
+// back from there. A change works on a copy, which takes the place of the state
+// after the commit.
+type state struct {
+	meta    meta
+	exempt  []Exemption    // in force, sorted by prefix; replaced, never changed
+	holes   []netip.Prefix // the same without overlaps
+	widths  [129]int       // operator's prefixes wider than a host, by length in the space of IPv6
+	endings []Ending       // listings that end soon
+	soon    time.Time      // how far the table of endings reaches
+}
+
+// change is one transaction under way.
+type change struct {
+	state
+	tx       *bolt.Tx
+	now      time.Time
+	log      *slog.Logger
+	settings *Settings
+	current  *Snapshot
+	weights  map[string]float64 // of the settings' reporters
+
+	dirty   []netip.Prefix // where what is published may differ
+	audits  []AuditEntry
+	wrote   bool // there is something to commit
+	cut     bool // the published settings changed: new sequence, journal begins anew
+	stale   bool // the table of endings must be made anew
+	removed []Entry
+	added   []Entry
+}
+
+func (s *Store) newChange(tx *bolt.Tx) *change {
+	c := &change{state: s.state, tx: tx, now: now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load()}
+	c.weigh()
+	return c
+}
+
+// weigh takes the reporters of the settings over.
+func (c *change) weigh() {
+	c.weights = make(map[string]float64, len(c.settings.Reporters))
+	for _, r := range c.settings.Reporters {
+		c.weights[r.Name] = r.Factor()
+	}
+}
+
+func (c *change) bucket(name []byte) *bolt.Bucket { return c.tx.Bucket(name) }
+
+// record reads the record of a key, or begins one.
+func (c *change) record(k Key) (*record, error) {
+	r, err := readRecord(c.tx, k)
+	if err != nil || r != nil {
+		return r, err
+	}
+	return &record{Key: k}, nil
+}
+
+// readRecord returns nil when there is none.
+func readRecord(tx *bolt.Tx, k Key) (*record, error) {
+	key := prefixKey(k.Prefix())
+	value := tx.Bucket(bucketRecords).Get(key[:])
+	if value == nil {
+		return nil, nil //nolint:nilnil // no record is no error
+	}
+	return loadRecord(key[:], value)
+}
+
+func loadRecord(key, value []byte) (*record, error) {
+	r, err := decodeRecord(key, value)
+	if err != nil {
+		return nil, err
+	}
+	r.was, r.manual, r.present = r.entry(), r.Manual != nil, true
+	return r, nil
+}
+
+// save writes the record, keeps the expiry index in step, and notes what it
+// changed in what is published.
+func (c *change) save(r *record) error {
+	c.wrote = true
+	key := prefixKey(r.Key.Prefix())
+	if err := c.index(r); err != nil {
+		return err
+	}
+	if err := c.bucket(bucketRecords).Put(key[:], r.encode(key[:])); err != nil {
+		return fmt.Errorf("write record %s: %w", r.Key, err)
+	}
+	if manual := r.Manual != nil; manual != r.manual && !r.Key.IsHost() {
+		if manual {
+			c.widths[key[16]]++
+		} else {
+			c.widths[key[16]]--
+		}
+	}
+	if e := r.entry(); e != r.was {
+		c.dirty = append(c.dirty, r.Key.Prefix())
+		if until := r.until(); r.listed() && !until.IsZero() && !until.After(c.soon) {
+			c.stale = true
+		}
+	}
+	return nil
+}
+
+// What the last byte of a key of the expiry index says the rest is about.
+const (
+	wakeRecord byte = iota
+	wakeExemption
+)
+
+func wakeKey(at time.Time, p netip.Prefix, kind byte) []byte {
+	key := prefixKey(p)
+	return append(append(appendTime(make([]byte, 0, timeBytes+keyBytes+1), at), key[:]...), kind)
+}
+
+// index keeps the record's place in the expiry index. A renewal, which only
+// puts the end off, leaves it where it is: when that moment comes the record is
+// looked at, published anew, and indexed under its new end.
+func (c *change) index(r *record) error {
+	next := r.next()
+	if !r.Wake.IsZero() && !next.IsZero() && !next.Before(r.Wake) {
+		return nil
+	}
+	if next.Equal(r.Wake) {
+		return nil
+	}
+	if !r.Wake.IsZero() {
+		if err := c.bucket(bucketExpiry).Delete(wakeKey(r.Wake, r.Key.Prefix(), wakeRecord)); err != nil {
+			return fmt.Errorf("index %s: %w", r.Key, err)
+		}
+	}
+	r.Wake = next
+	if next.IsZero() {
+		return nil
+	}
+	return c.wakeAt(next, r.Key.Prefix(), wakeRecord)
+}
+
+func (c *change) wakeAt(at time.Time, p netip.Prefix, kind byte) error {
+	key := wakeKey(at, p, kind)
+	if err := c.bucket(bucketExpiry).Put(key, newEncoder(stampVersion).seal(key)); err != nil {
+		return fmt.Errorf("index %s: %w", p, err)
+	}
+	return nil
+}
+
+// covering returns the record of the operator's prefix that holds p and is
+// wider than a host, if there is one.
+func (c *change) covering(p netip.Prefix) (*record, error) { return covering(c.tx, &c.widths, p) }
+
+func covering(tx *bolt.Tx, widths *[129]int, p netip.Prefix) (*record, error) {
+	base := 0
+	least := MinBits6
+	if p.Addr().Is4() {
+		base, least = mappedBits, MinBits4
+	}
+	for bits := least; bits <= p.Bits(); bits++ {
+		if widths != nil && widths[base+bits] == 0 {
+			continue
+		}
+		wide, err := p.Addr().Prefix(bits)
+		if err != nil {
+			return nil, err
+		}
+		k, err := PrefixKey(wide)
+		if err != nil || k.IsHost() || k.Prefix() != wide {
+			continue
+		}
+		r, err := readRecord(tx, k)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && r.Manual != nil {
+			return r, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nothing covers it
+}
+
+// widest is what [Regions] asks for: the widest record that covers p.
+func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) {
+	if r, err := c.covering(p); err == nil && r != nil {
+		return r.Key.Prefix(), true
+	}
+	// An exemption can be narrower than a /64 that is listed.
+	if k, err := HostKey(p.Addr()); err == nil && covers(k.Prefix(), p) {
+		return k.Prefix(), true
+	}
+	return netip.Prefix{}, false
+}
+
+// records calls fn with every record that lies inside p.
+func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
+	first := prefixKey(p)
+	first[16] = 0
+	cursor := tx.Bucket(bucketRecords).Cursor()
+	for key, value := cursor.Seek(first[:]); key != nil; key, value = cursor.Next() {
+		q, ok := prefixOf(key)
+		if !ok {
+			return fmt.Errorf("key %x of a record is no prefix: %w", key, ErrDamaged)
+		}
+		if q.Addr().Is4() == p.Addr().Is4() && !p.Contains(q.Addr()) {
+			return nil
+		}
+		if !covers(p, q) {
+			continue
+		}
+		r, err := loadRecord(key, value)
+		if err != nil {
+			return err
+		}
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish finds out what is published now and was not, and the other way
+// round.
+func (c *change) publish() error {
+	if len(c.dirty) == 0 {
+		return nil
+	}
+	regions := Regions(c.dirty, c.widest)
+	var before, after []Entry
+	for _, region := range regions {
+		for e := range c.current.Within(region) {
+			before = append(before, e)
+		}
+		err := records(c.tx, region, func(r *record) error {
+			if r.listed() {
+				after = append(after, r.entry())
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.removed, c.added = Diff(before, Visible(after, c.holesIn(regions)))
+	return nil
+}
+
+// holesIn returns the exempt prefixes that matter in the regions.
+func (c *change) holesIn(regions []netip.Prefix) []netip.Prefix {
+	if len(regions) > 8 { // to compare each with each would cost more than it saves
+		return c.holes
+	}
+	return slices.DeleteFunc(slices.Clone(c.holes), func(hole netip.Prefix) bool {
+		return !slices.ContainsFunc(regions, hole.Overlaps)
+	})
+}
+
+// finish completes the transaction: sequence, digest, journal, audit, meta. All
+// but the commit is done after it.
+func (c *change) finish() error {
+	if err := c.publish(); err != nil {
+		return err
+	}
+	if len(c.removed)+len(c.added) > 0 || c.cut {
+		c.wrote = true
+		c.meta.Sequence++
+		c.meta.Time = c.now
+		for _, e := range c.removed {
+			c.meta.Digest -= entryHash(e)
+		}
+		for _, e := range c.added {
+			c.meta.Digest += entryHash(e)
+		}
+		c.meta.Entries += uint64(len(c.added)) - uint64(len(c.removed))
+		if err := c.journal(); err != nil {
+			return err
+		}
+	}
+	if len(c.audits) > 0 {
+		c.wrote = true
+	}
+	for i := range c.audits {
+		if err := c.writeAudit(&c.audits[i]); err != nil {
+			return err
+		}
+	}
+	if !c.wrote {
+		return nil
+	}
+	c.meta.Commits++
+	if err := c.bucket(bucketMeta).Put(keyState, c.meta.encode(keyState)); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// next returns the snapshot after the change.
+func (c *change) next() *Snapshot {
+	n := Next{
+		Sequence: c.meta.Sequence, Time: c.meta.Time, NewestEvidence: c.meta.Newest,
+		Added: c.added, Endings: c.endings,
+	}
+	for _, e := range c.removed {
+		n.Removed = append(n.Removed, e.Prefix)
+	}
+	return c.current.Next(n)
+}
+
+// result is what an order's sender is told.
+func (c *change) result(o Order) Result {
+	return Result{Sequence: c.meta.Sequence, Added: c.added, Removed: c.removed, DryRun: o.DryRun}
+}
+
+// note leaves an audit entry in the transaction and returns its number. The
+// entries are written when the transaction is finished, in this order.
+func (c *change) note(a AuditEntry) uint64 {
+	a.Time = c.now
+	a.Number = c.state.meta.Audit + uint64(len(c.audits)) + 1
+	c.audits = append(c.audits, a)
+	return a.Number
+}
+
+// detail writes what an audit entry tells beyond its fields.
+func detail(v any) (json.RawMessage, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write audit entry: %w", err)
+	}
+	return b, nil
+}
+
+// entryHash is what an entry adds to the digest of all that is published. The
+// sum does not depend on the order, so that a change costs what it changes.
+func entryHash(e Entry) uint64 {
+	var b [keyBytes + 11]byte
+	key := prefixKey(e.Prefix)
+	copy(b[:], key[:])
+	binary.BigEndian.PutUint16(b[17:], uint16(e.Classes))
+	b[19] = byte(e.Class)
+	binary.BigEndian.PutUint16(b[20:], e.Summary.Events)
+	binary.BigEndian.PutUint16(b[22:], uint16(e.Summary.Since))
+	binary.BigEndian.PutUint16(b[24:], uint16(e.Summary.Last))
+	binary.BigEndian.PutUint16(b[26:], uint16(e.Summary.Until))
+	return xxhash.Sum64(b[:])
+}
+
+// errDryRun ends a transaction that must leave nothing.
+var errDryRun = errors.New("dry run")

@@ -1,0 +1,268 @@
+package listing
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"time"
+)
+
+// Every value in the database is one version byte, a body, and a CRC-32C over
+// its key, the version and the body: bbolt has no checksum on its data pages, and
+// the key is in so that a value which turns up under another key is found.
+// Whole numbers are varints, texts have their length before them, times are
+// whole seconds.
+
+// sumBytes is the size of the checksum at the end of a value.
+const sumBytes = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+// encoder builds one value.
+type encoder struct{ b []byte }
+
+// newEncoder starts a value of the given version.
+func newEncoder(version byte) *encoder {
+	return &encoder{b: append(make([]byte, 0, 128), version)}
+}
+
+// seal returns the value as it is stored under key.
+func (e *encoder) seal(key []byte) []byte {
+	return binary.BigEndian.AppendUint32(e.b, checksum(key, e.b))
+}
+
+func (e *encoder) byte(v byte)      { e.b = append(e.b, v) }
+func (e *encoder) uint(v uint64)    { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) fixed(v []byte)   { e.b = append(e.b, v...) }
+func (e *encoder) text(v string)    { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
+func (e *encoder) time(t time.Time) { e.uint(packTime(t)) }
+
+func (e *encoder) bool(v bool) {
+	if v {
+		e.byte(1)
+	} else {
+		e.byte(0)
+	}
+}
+
+// prefix writes the length in the space of IPv6 (an IPv4 prefix is 96 longer)
+// and only the bytes of the address that it covers.
+func (e *encoder) prefix(p netip.Prefix) {
+	key := prefixKey(p)
+	bits := key[16]
+	skip := 0
+	if bits > mappedBits {
+		skip = mappedBits / 8 // an IPv4 prefix: the mapping is known
+	}
+	e.byte(bits)
+	e.b = append(e.b, key[skip:(int(bits)+7)/8]...)
+}
+
+// decoder takes a value apart. The first fault sticks; what is read after it
+// is zero.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+// openValue checks the checksum and version of a stored value and returns its
+// body. The body lives as long as the transaction.
+func openValue(key, value []byte, version byte) *decoder {
+	d := &decoder{}
+	if len(value) < 1+sumBytes {
+		d.fail("is %d bytes short", 1+sumBytes-len(value))
+		return d
+	}
+	body, sum := value[:len(value)-sumBytes], value[len(value)-sumBytes:]
+	switch {
+	case checksum(key, body) != binary.BigEndian.Uint32(sum):
+		d.fail("has a wrong checksum")
+	case body[0] != version:
+		d.fail("has the unknown version %d", body[0])
+	default:
+		d.b = body[1:]
+	}
+	return d
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("value "+format+": %w", append(args, ErrDamaged)...)
+	}
+	d.b = nil
+}
+
+// finish returns the first fault; bytes left over are one.
+func (d *decoder) finish() error {
+	if d.err == nil && len(d.b) != 0 {
+		d.fail("has %d bytes too many", len(d.b))
+	}
+	return d.err
+}
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.b) {
+		d.fail("ends early")
+		return nil
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) bool() bool {
+	v := d.byte()
+	if v > 1 {
+		d.fail("has %d for a truth", v)
+	}
+	return v == 1
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("ends early")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads a number of items, each of which takes at least one byte, so
+// that a damaged count cannot ask for more memory than the value itself has.
+func (d *decoder) count() int {
+	v := d.uint()
+	if v > uint64(len(d.b)) {
+		d.fail("counts %d items in %d bytes", v, len(d.b))
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) text() string     { return string(d.take(d.count())) }
+func (d *decoder) fixed(dst []byte) { copy(dst, d.take(len(dst))) }
+func (d *decoder) time() time.Time  { return d.unpackTime(d.uint()) }
+
+func (d *decoder) prefix() netip.Prefix {
+	var key [keyBytes]byte
+	bits := d.byte()
+	if bits > 128 {
+		d.fail("has a prefix of %d bits", bits)
+		return netip.Prefix{}
+	}
+	skip := 0
+	if bits > mappedBits {
+		skip = mappedBits / 8
+		key[10], key[11] = 0xff, 0xff
+	}
+	copy(key[skip:16], d.take((int(bits)+7)/8-skip))
+	key[16] = bits
+	p, ok := prefixOf(key[:])
+	if !ok {
+		d.fail("has a prefix with bits behind its length")
+	}
+	return p
+}
+
+// Times are counted from here, so that those of this program take four bytes.
+var epoch = time.Date(2020, time.January, 1, 0, 0, 0, 0, time.UTC).Unix()
+
+// Times outside of these years are claims that nobody can use.
+const (
+	minUnix = -62135596800 // year 1
+	maxUnix = 253402300799 // year 9999
+)
+
+// packTime returns 0 for the zero time and else, plus one, the zigzag form of
+// the distance in seconds from the epoch.
+func packTime(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	v := min(max(t.Unix(), minUnix), maxUnix) - epoch
+	return uint64(v<<1^v>>63) + 1
+}
+
+func (d *decoder) unpackTime(v uint64) time.Time {
+	if v == 0 {
+		return time.Time{}
+	}
+	v--
+	unix := int64(v>>1) ^ -int64(v&1)
+	if unix > maxUnix-epoch || unix < minUnix-epoch {
+		d.fail("has a time out of range")
+		return time.Time{}
+	}
+	return time.Unix(unix+epoch, 0).UTC()
+}
+
+const (
+	keyBytes   = 17 // address and length
+	timeBytes  = 8
+	mappedBits = 96 // RFC 4291 §2.5.5.2: ::ffff:0:0/96 holds IPv4
+)
+
+// prefixKey returns the 17 bytes under which a prefix is stored: the address,
+// IPv4 in its mapped form, and the length in the space of IPv6. So the bytes
+// sort as ComparePrefix does, within one family.
+func prefixKey(p netip.Prefix) [keyBytes]byte {
+	var key [keyBytes]byte
+	addr := p.Addr().As16()
+	copy(key[:], addr[:])
+	key[16] = byte(p.Bits())
+	if p.Addr().Is4() {
+		key[16] += mappedBits
+	}
+	return key
+}
+
+// prefixOf reads what prefixKey wrote. The whole of ::ffff:0:0/96 is IPv6,
+// since all of IPv4 is no prefix that the store knows.
+func prefixOf(key []byte) (netip.Prefix, bool) {
+	if len(key) < keyBytes || key[16] > 128 {
+		return netip.Prefix{}, false
+	}
+	addr, bits := netip.AddrFrom16([16]byte(key[:16])), int(key[16])
+	if addr.Is4In6() && bits > mappedBits {
+		addr, bits = addr.Unmap(), bits-mappedBits
+	}
+	p := netip.PrefixFrom(addr, bits)
+	return p, p.Masked() == p
+}
+
+// keyOf reads the key of a record.
+func keyOf(b []byte) (Key, error) {
+	p, ok := prefixOf(b)
+	if !ok || len(b) != keyBytes {
+		return Key{}, fmt.Errorf("key %x is no prefix: %w", b, ErrDamaged)
+	}
+	key, err := PrefixKey(p)
+	if err != nil {
+		return Key{}, fmt.Errorf("key %x: %w: %w", b, err, ErrDamaged)
+	}
+	return key, nil
+}
+
+// appendTime appends t as eight bytes that sort as time does.
+func appendTime(b []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
+}
+
+func timeOf(b []byte) time.Time {
+	return time.Unix(int64(binary.BigEndian.Uint64(b)), 0).UTC()
+}
+
+// numberKey is the key of a serial or of an audit entry.
+func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

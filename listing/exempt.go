@@ -1,0 +1,280 @@
+package listing
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// exemptKey is the key of an exemption. What is built in and what an operator
+// set stand beside each other.
+func exemptKey(p netip.Prefix, builtIn bool) []byte {
+	key := prefixKey(p)
+	kind := byte(0)
+	if builtIn {
+		kind = 1
+	}
+	return append(key[:], kind)
+}
+
+// allExemptions reads every exemption in the order of their prefixes.
+func allExemptions(tx *bolt.Tx) ([]Exemption, error) {
+	out := []Exemption{}
+	err := tx.Bucket(bucketExempt).ForEach(func(key, value []byte) error {
+		x, err := decodeExemption(key, value)
+		if err != nil {
+			return err
+		}
+		out = append(out, x)
+		return nil
+	})
+	slices.SortStableFunc(out, func(a, b Exemption) int { return ComparePrefix(a.Prefix, b.Prefix) })
+	return out, err
+}
+
+// readExemptions brings the state in line with the bucket.
+func (st *state) readExemptions(tx *bolt.Tx) error {
+	var err error
+	if st.exempt, err = allExemptions(tx); err != nil {
+		return err
+	}
+	st.holes = make([]netip.Prefix, 0, len(st.exempt))
+	for _, x := range st.exempt {
+		st.holes = append(st.holes, x.Prefix)
+	}
+	st.holes = disjoint(st.holes)
+	return nil
+}
+
+// exemption returns what exempts the whole of p. An exemption whose end has
+// come holds until the writer takes it out.
+func (st *state) exemption(p netip.Prefix) (Exemption, bool) {
+	// Of disjoint prefixes only the last that begins at or before p can hold it.
+	i, found := slices.BinarySearchFunc(st.holes, p, ComparePrefix)
+	if !found {
+		i--
+	}
+	if i < 0 || !covers(st.holes[i], p) {
+		return Exemption{}, false
+	}
+	for _, x := range st.exempt {
+		if covers(x.Prefix, p) {
+			return x, true
+		}
+	}
+	return Exemption{}, false
+}
+
+// Exemptions returns all exemptions in the order of their prefixes, the
+// built-in ones included.
+func (s *Store) Exemptions() (out []Exemption, err error) {
+	err = s.view(func(tx *bolt.Tx, _ time.Time) error {
+		out, err = allExemptions(tx)
+		return err
+	})
+	return out, err
+}
+
+// Exempt sets exemptions, or replaces those of the same prefixes: all of them
+// or, with a [RefusedError], none. They hide what is listed at once.
+func (s *Store) Exempt(ctx context.Context, o Order, list []Exemption) (Result, error) {
+	list = slices.Clone(list)
+	return s.order(ctx, "exempt", o, len(list), func(c *change) ([]Problem, error) {
+		var refused refusals
+		prefixes := make([]netip.Prefix, 0, len(list))
+		for i := range list {
+			x := &list[i]
+			x.Reason = cmp.Or(strings.TrimSpace(x.Reason), o.Reason)
+			x.By, x.At, x.BuiltIn = o.By.String(), c.now, false
+			if !x.Until.IsZero() {
+				x.Until = x.Until.UTC().Truncate(time.Second)
+			}
+			switch err := x.Validate(); {
+			case err != nil:
+				refused.add(x.Prefix, ErrPrefix, "%s", err)
+			case x.Prefix.Bits() == 0:
+				refused.add(x.Prefix, ErrPrefix, "is the whole Internet")
+			case len(x.Reason) > maxReason:
+				refused.add(x.Prefix, nil, "the reason has %d bytes, want at most %d", len(x.Reason), maxReason)
+			case !x.Active(c.now):
+				refused.add(x.Prefix, nil, "is to end at %s, which is past", x.Until.Format(time.RFC3339))
+			}
+			prefixes = append(prefixes, x.Prefix)
+		}
+		if err := refused.err("exempt"); err != nil {
+			return nil, err
+		}
+		for i := range list {
+			if err := c.putExemption(&list[i]); err != nil {
+				return nil, err
+			}
+		}
+		c.note(AuditEntry{Action: ActionExempt, By: o.By, Reason: o.Reason, Prefixes: prefixes})
+		return nil, c.exemptionsChanged(prefixes)
+	})
+}
+
+// exemptionsChanged has what is published in the prefixes looked at again.
+func (c *change) exemptionsChanged(prefixes []netip.Prefix) error {
+	c.wrote, c.stale = true, true
+	c.dirty = append(c.dirty, prefixes...)
+	return c.readExemptions(c.tx)
+}
+
+func (c *change) putExemption(x *Exemption) error {
+	if err := c.dropExemption(x.Prefix, x.BuiltIn); err != nil {
+		return err
+	}
+	key := exemptKey(x.Prefix, x.BuiltIn)
+	if err := c.bucket(bucketExempt).Put(key, encodeExemption(key, x)); err != nil {
+		return fmt.Errorf("write exemption %s: %w", x.Prefix, err)
+	}
+	if x.Until.IsZero() || x.BuiltIn {
+		return nil
+	}
+	return c.wakeAt(x.Until, x.Prefix, wakeExemption)
+}
+
+// dropExemption takes out an exemption, if there is one, and its place in the
+// expiry index.
+func (c *change) dropExemption(p netip.Prefix, builtIn bool) error {
+	b := c.bucket(bucketExempt)
+	key := exemptKey(p, builtIn)
+	value := b.Get(key)
+	if value == nil {
+		return nil
+	}
+	old, err := decodeExemption(key, value)
+	if err != nil {
+		return err
+	}
+	if !old.Until.IsZero() {
+		if err := c.bucket(bucketExpiry).Delete(wakeKey(old.Until, p, wakeExemption)); err != nil {
+			return fmt.Errorf("index exemption %s: %w", p, err)
+		}
+	}
+	if err := b.Delete(key); err != nil {
+		return fmt.Errorf("drop exemption %s: %w", p, err)
+	}
+	return nil
+}
+
+// endExemption takes out an exemption whose end has come.
+func (c *change) endExemption(p netip.Prefix) error {
+	if err := c.dropExemption(p, false); err != nil {
+		return err
+	}
+	return c.exemptionsChanged([]netip.Prefix{p})
+}
+
+// Unexempt lifts exemptions, all of them or none. What is listed still is
+// published again.
+func (s *Store) Unexempt(ctx context.Context, o Order, list []netip.Prefix) (Result, error) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, ComparePrefix)
+	list = slices.Compact(list)
+	return s.order(ctx, "unexempt", o, len(list), func(c *change) ([]Problem, error) {
+		var refused refusals
+		b := c.bucket(bucketExempt)
+		for _, p := range list {
+			switch {
+			case !p.IsValid():
+				refused.add(p, ErrPrefix, "%s", ErrPrefix)
+			case b.Get(exemptKey(p, false)) != nil:
+			case b.Get(exemptKey(p, true)) != nil:
+				refused.add(p, ErrNotExempt, "is exempt by the program or its configuration, not by an operator")
+			default:
+				refused.add(p, ErrNotExempt, "%s", ErrNotExempt)
+			}
+		}
+		if err := refused.err("unexempt"); err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			if err := c.dropExemption(p, false); err != nil {
+				return nil, err
+			}
+		}
+		c.note(AuditEntry{Action: ActionUnexempt, By: o.By, Reason: o.Reason, Prefixes: list})
+		return nil, c.exemptionsChanged(list)
+	})
+}
+
+// Apply puts other settings in force. What is listed stays listed: another
+// policy decides on what comes from now on; exemptions, the horizon and the
+// published settings take effect at once.
+func (s *Store) Apply(ctx context.Context, o Order, settings Settings) (Result, error) {
+	if err := settings.Validate(); err != nil {
+		return Result{}, fmt.Errorf("apply settings: %w", err)
+	}
+	return s.order(ctx, "apply settings", o, 1, func(c *change) ([]Problem, error) {
+		return nil, c.apply(o, settings)
+	})
+}
+
+// apply leaves the database alone when nothing differs from what was applied
+// last.
+func (c *change) apply(o Order, settings Settings) error {
+	c.settings = &settings
+	c.weigh()
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return fmt.Errorf("apply settings: %w", err)
+	}
+	digest := sha256.Sum256(text)
+	if digest == c.meta.Settings && settings.Published == c.meta.Published {
+		return nil
+	}
+	c.cut = settings.Published != c.meta.Published
+	c.meta.Settings, c.meta.Published = digest, settings.Published
+	policy, err := detail(settings.Policy)
+	if err != nil {
+		return err
+	}
+	c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: policy})
+	return c.applyBuiltIn(append(SpecialExemptions(settings.Listable), settings.BuiltIn...))
+}
+
+// applyBuiltIn makes the stored built-in exemptions those of the settings.
+func (c *change) applyBuiltIn(builtIn []Exemption) error {
+	wanted := make(map[netip.Prefix]*Exemption, len(builtIn))
+	for i := range builtIn {
+		x := &builtIn[i]
+		x.BuiltIn, x.Until, x.At = true, time.Time{}, time.Time{}
+		wanted[x.Prefix] = x
+	}
+	var changed []netip.Prefix
+	for _, old := range c.exempt {
+		if old.BuiltIn && wanted[old.Prefix] == nil {
+			changed = append(changed, old.Prefix)
+			if err := c.dropExemption(old.Prefix, true); err != nil {
+				return err
+			}
+		}
+	}
+	b := c.bucket(bucketExempt)
+	for p, x := range wanted {
+		key := exemptKey(p, true)
+		value := encodeExemption(key, x)
+		old := b.Get(key)
+		if bytes.Equal(old, value) {
+			continue
+		}
+		if old == nil {
+			changed = append(changed, p)
+		}
+		if err := c.putExemption(x); err != nil {
+			return err
+		}
+	}
+	return c.exemptionsChanged(changed)
+}

@@ -1,0 +1,262 @@
+package listing
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// explainLimit bounds the events that an explanation tells one by one.
+const explainLimit = 100
+
+// Explanation is all that the store knows of an address or a key, as `show`
+// and the page tell it. What the public may see of it is [Explanation.Public].
+type Explanation struct {
+	Address      netip.Addr `json:"address,omitzero"`
+	Key          Key        `json:"key"`
+	Listed       bool       `json:"listed"` // published, under this key or a wider one
+	Classes      []Class    `json:"classes"`
+	Class        Class      `json:"class"`
+	Code         string     `json:"code,omitempty"` // what the zone answers
+	By           Source     `json:"by"`
+	Reason       string     `json:"reason,omitempty"`   // an operator's
+	Operator     string     `json:"operator,omitempty"` // who listed it
+	Since        time.Time  `json:"since,omitzero"`
+	Until        time.Time  `json:"until,omitzero"`
+	Permanent    bool       `json:"permanent"`
+	Extends      string     `json:"extends,omitempty"`    // what would put the end off
+	Exempt       *Exemption `json:"exempt,omitempty"`     // what keeps it from being published
+	CoveredBy    *Key       `json:"covered_by,omitempty"` // the wider listing that holds it
+	HoldUntil    time.Time  `json:"hold_until,omitzero"`  // evidence does not list it before
+	Delisted     time.Time  `json:"delisted,omitzero"`    // evidence that is not newer never counts
+	Decision     *Decision  `json:"decision,omitempty"`   // the one that listed it; without a listing, as of now
+	Current      *Decision  `json:"current,omitempty"`    // as of now, for what evidence listed
+	First        time.Time  `json:"first,omitzero"`       // oldest evidence ever
+	Last         time.Time  `json:"last,omitzero"`        // newest evidence ever
+	Observations int        `json:"observations"`         // kept
+	Events       []Event    `json:"events"`               // the newest of them, newest first
+	History      []Past     `json:"history"`              // listings that ended, newest first
+	Sequence     uint64     `json:"sequence"`             // of what is published
+}
+
+// Event is one observation as an explanation tells it.
+type Event struct {
+	ID           ID        `json:"id,omitzero"`
+	At           time.Time `json:"at"`
+	Class        Class     `json:"class"`
+	Level        Level     `json:"level"`
+	Proofs       []string  `json:"proofs"`
+	SPFFailed    bool      `json:"spf_failed"`
+	Traces       Traces    `json:"traces"`
+	Reporter     string    `json:"reporter,omitempty"`
+	Organisation string    `json:"organisation,omitempty"`
+	Sensor       string    `json:"sensor,omitempty"`
+	TrapDomain   string    `json:"trap_domain,omitempty"`
+	Recipient    ID        `json:"recipient,omitzero"`
+	Original     ID        `json:"original,omitzero"`
+}
+
+// Explain tells all that is known of an address.
+func (s *Store) Explain(addr netip.Addr) (Explanation, error) {
+	k, err := HostKey(addr)
+	if err != nil {
+		return Explanation{}, fmt.Errorf("explain: %w", err)
+	}
+	addr = addr.Unmap().WithZone("")
+	return s.explain(k, addr, netip.PrefixFrom(addr, addr.BitLen()))
+}
+
+// ExplainKey tells all that is known of a key, which may be a prefix that an
+// operator listed.
+func (s *Store) ExplainKey(k Key) (Explanation, error) {
+	if !k.IsValid() {
+		return Explanation{}, fmt.Errorf("explain: %w", ErrKey)
+	}
+	return s.explain(k, netip.Addr{}, k.Prefix())
+}
+
+func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, err error) {
+	x = Explanation{Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{}}
+	err = s.view(func(tx *bolt.Tx, now time.Time) error {
+		// Taken inside the transaction, so that it is no older than what that sees.
+		snap := s.Snapshot()
+		x.Sequence = snap.Sequence()
+		entry, listed := snap.Lookup(p.Addr())
+		x.Listed = listed && (covers(entry.Prefix, p) || covers(p, entry.Prefix))
+		if !x.Listed {
+			for entry = range snap.Within(p) {
+				x.Listed = true
+				break
+			}
+		}
+		if x.Listed {
+			x.Classes, x.Class = entry.Classes.Slice(), entry.Class
+			x.Code = fmt.Sprintf("127.0.0.%d", uint8(entry.Class))
+		}
+		r, err := readRecord(tx, k)
+		if err != nil {
+			return err
+		}
+		r = cmp.Or(r, &record{Key: k})
+		if err := x.explainListing(tx, r); err != nil {
+			return err
+		}
+		if err := x.explainExemption(tx, p); err != nil {
+			return err
+		}
+		x.explainEvidence(s, tx, r, now)
+		return nil
+	})
+	return x, err
+}
+
+// explainListing tells of the record, or of the wider one that stands for it.
+func (x *Explanation) explainListing(tx *bolt.Tx, r *record) error {
+	wider, err := covering(tx, nil, r.Key.Prefix())
+	if err != nil {
+		return err
+	}
+	shown := r
+	if wider != nil && wider.Key != r.Key {
+		x.CoveredBy = &wider.Key
+		if !r.listed() {
+			shown = wider
+		}
+	}
+	x.By, x.Since, x.Until = shown.source(), shown.since(), shown.until()
+	if shown.Manual != nil {
+		x.Reason, x.Operator = shown.Manual.Reason, shown.Manual.By
+		x.Permanent = shown.Manual.Until.IsZero()
+	}
+	x.HoldUntil, x.Delisted = r.Hold, r.CountFrom
+	x.First, x.Last, x.Observations = r.First, r.Last, r.Kept
+	x.History = append(x.History, r.Past...)
+	slices.Reverse(x.History)
+	return nil
+}
+
+func (x *Explanation) explainExemption(tx *bolt.Tx, p netip.Prefix) error {
+	all, err := allExemptions(tx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if covers(all[i].Prefix, p) {
+			x.Exempt = &all[i]
+			return nil
+		}
+	}
+	return nil
+}
+
+// explainEvidence tells what was observed and what the listing rule says of
+// it.
+func (x *Explanation) explainEvidence(s *Store, tx *bolt.Tx, r *record, now time.Time) {
+	settings := s.settings.Load()
+	weights := make(map[string]float64, len(settings.Reporters))
+	for _, reporter := range settings.Reporters {
+		weights[reporter.Name] = reporter.Factor()
+	}
+	observations(tx, s.log, r.Key, time.Time{}, func(o Observation) bool {
+		x.Events = append(x.Events, Event{
+			ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
+			Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
+			TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original,
+		})
+		return len(x.Events) < explainLimit
+	})
+	if r.Kept == 0 {
+		return
+	}
+	d := judge(tx, s.log, r, settings.Policy, weights, now)
+	x.Decision = &d
+	if r.Evidence == nil {
+		return
+	}
+	x.Extends = fmt.Sprintf("each further observation that counts puts the end off to %s after it", words(d.Lifetime()))
+	if fired, ok := decisionOf(tx, r.Evidence.Audit); ok {
+		x.Decision, x.Current = &fired, &d
+	}
+}
+
+// decisionOf reads the decision that listed a key from the audit.
+func decisionOf(tx *bolt.Tx, number uint64) (Decision, bool) {
+	var d Decision
+	key := numberKey(number)
+	value := tx.Bucket(bucketAudit).Get(key)
+	if value == nil {
+		return d, false
+	}
+	a, err := decodeAudit(key, value)
+	if err != nil || json.Unmarshal(a.Detail, &d) != nil {
+		return d, false
+	}
+	return d, true
+}
+
+// Public returns the explanation without what would give away a trap, a
+// recipient, a reporter or an operator.
+func (x Explanation) Public() Explanation {
+	x.Operator = ""
+	if x.Exempt != nil {
+		x.Exempt = &Exemption{Prefix: x.Exempt.Prefix, Until: x.Exempt.Until}
+	}
+	x.History = slices.Clone(x.History)
+	for i := range x.History {
+		x.History[i].Why = ""
+	}
+	events := make([]Event, 0, len(x.Events))
+	for _, e := range x.Events {
+		t := e.Traces
+		public := Event{
+			At: e.At, Class: e.Class, Level: e.Level, Proofs: e.Proofs, SPFFailed: e.SPFFailed,
+			Traces: Traces{
+				MessageID: t.MessageID, QueueID: t.QueueID, ReportingMTA: t.ReportingMTA, Status: t.Status,
+				Diagnostic: t.Diagnostic, HELO: t.HELO, PTR: t.PTR, Origin: t.Origin, Product: t.Product,
+			},
+		}
+		for _, text := range []*string{
+			&public.Traces.MessageID, &public.Traces.QueueID, &public.Traces.ReportingMTA,
+			&public.Traces.Status, &public.Traces.Diagnostic, &public.Traces.HELO, &public.Traces.PTR,
+		} {
+			*text = withhold(*text, e.TrapDomain)
+		}
+		events = append(events, public)
+	}
+	x.Events = events
+	return x
+}
+
+// withheld stands where an address of a trap stood: hosts like to quote in
+// their diagnostics whom they answer.
+const withheld = "[withheld]"
+
+// withhold takes a domain out of a text, with what stands before it in an
+// address.
+func withhold(text, domain string) string {
+	if domain == "" {
+		return text
+	}
+	lower, domain := strings.ToLower(text), strings.ToLower(domain)
+	if len(lower) != len(text) {
+		text = lower // letters whose small form is longer: then the small form will do
+	}
+	var b strings.Builder
+	for {
+		at := strings.Index(lower, domain)
+		if at < 0 {
+			b.WriteString(text)
+			return b.String()
+		}
+		start := strings.LastIndexAny(text[:at], " \t<>()[]\"',;") + 1
+		b.WriteString(text[:start])
+		b.WriteString(withheld)
+		text, lower = text[at+len(domain):], lower[at+len(domain):]
+	}
+}

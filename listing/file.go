@@ -1,0 +1,300 @@
+package listing
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// The schema of the file, and the words that tell it from any other bbolt file.
+const (
+	schema      = 1
+	schemaMagic = "backscatter listing store"
+)
+
+// The buckets. Keys of prefixes are the 17 bytes of prefixKey.
+var (
+	bucketMeta         = []byte("meta")         // the two keys below
+	bucketRecords      = []byte("records")      // prefix → record
+	bucketObservations = []byte("observations") // prefix, time, identity → observation
+	bucketSeen         = []byte("seen")         // identity → when it was received
+	bucketExpiry       = []byte("expiry")       // time, prefix, kind → nothing: what to look at when
+	bucketJournal      = []byte("journal")      // sequence → what was published and withdrawn
+	bucketExempt       = []byte("exempt")       // prefix, built in or not → exemption
+	bucketReporters    = []byte("reporters")    // name → when it was heard, and how often
+	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
+
+	buckets = [][]byte{
+		bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
+		bucketJournal, bucketExempt, bucketReporters, bucketAudit,
+	}
+	keySchema = []byte("schema")
+	keyState  = []byte("state")
+)
+
+// observationKeyBytes is the length of a key of an observation.
+const observationKeyBytes = keyBytes + timeBytes + len(ID{})
+
+// lockTimeout is how long to wait for another process to let the file go.
+const lockTimeout = time.Second
+
+// sentinel is the file beside the database that says that there was one. Without
+// it a lost file could not be told from a new store.
+func sentinel(path string) string { return path + ".made" }
+
+// clock is the store's only one. It is read once in a transaction, and once to
+// know how long to sleep.
+func clock() time.Time {
+	return time.Now().UTC() //nolint:forbidigo // see above
+}
+
+// now is what a transaction takes for the time: whole seconds, as all that is
+// stored.
+func now() time.Time { return clock().Truncate(time.Second) }
+
+// openFile opens the database at path, and makes it if there never was one.
+func openFile(path string, now time.Time) (*bolt.DB, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(sentinel(path)); err == nil {
+			return nil, fmt.Errorf("open store %s: %w: restore a backup, or remove %s to begin anew", path, ErrLost, sentinel(path))
+		}
+		return createFile(path, now)
+	case err != nil:
+		return nil, fmt.Errorf("open store: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("open store %s: %w: it is no regular file", path, ErrForeign)
+	case info.Size() == 0:
+		if _, err := os.Stat(sentinel(path)); err == nil {
+			return nil, fmt.Errorf("open store %s: %w: the file is empty; restore a backup", path, ErrLost)
+		}
+		return nil, fmt.Errorf("open store %s: %w: the file is empty; remove it to begin anew", path, ErrForeign)
+	}
+	if err := precheck(path, info.Size()); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	// Looked at read-only first: to open a file for writing can change it.
+	db, err := openBolt(path, true)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	err = guard(func() error { return db.View(checkSchema) })
+	if err = errors.Join(err, db.Close()); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if db, err = openBolt(path, false); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if err := makeSentinel(path); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// openBolt opens a database file that is there. The free list is kept on disk:
+// to find it anew takes a walk through the whole file.
+func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
+	err = guard(func() error {
+		db, err = bolt.Open(path, 0o600, &bolt.Options{
+			Timeout: lockTimeout, FreelistType: bolt.FreelistMapType, ReadOnly: readOnly,
+		})
+		return err
+	})
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, ErrLocked
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+		return nil, err
+	}
+	return db, nil
+}
+
+// guard runs fn on the database and turns what a damaged file makes bbolt do,
+// a panic or a fault in the mapped file, into an error.
+func guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v\n%s", ErrDamaged, r, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+// createFile makes a new store beside path and then links it there, so that a
+// crash leaves either a whole store or none.
+func createFile(path string, now time.Time) (_ *bolt.DB, err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return nil, fmt.Errorf("make store %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(temp.Name())) }()
+	if err := temp.Close(); err != nil {
+		return nil, fmt.Errorf("make store %s: %w", path, err)
+	}
+	db, err := openBolt(temp.Name(), false)
+	if err != nil {
+		return nil, fmt.Errorf("make store %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error { return initialise(tx, now) })
+	if err == nil {
+		err = os.Link(temp.Name(), path) // never replaces a store that another process just made
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err == nil {
+		err = makeSentinel(path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make store %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func initialise(tx *bolt.Tx, now time.Time) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
+		}
+	}
+	e := &encoder{b: []byte(schemaMagic)}
+	e.uint(schema)
+	b := tx.Bucket(bucketMeta)
+	if err := b.Put(keySchema, e.seal(keySchema)); err != nil {
+		return err
+	}
+	// The sequence starts at unix time, so that a store that is begun anew goes
+	// on after the serials of the one that was lost.
+	start := uint64(max(now.Unix(), 1))
+	m := meta{Sequence: start, Time: now, Base: start}
+	return b.Put(keyState, m.encode(keyState))
+}
+
+// checkSchema refuses what this program did not write.
+func checkSchema(tx *bolt.Tx) error {
+	b := tx.Bucket(bucketMeta)
+	if b == nil {
+		return fmt.Errorf("%w: it has no bucket %q", ErrForeign, bucketMeta)
+	}
+	value := b.Get(keySchema)
+	if len(value) < len(schemaMagic)+sumBytes || string(value[:len(schemaMagic)]) != schemaMagic {
+		return fmt.Errorf("%w: it has no schema", ErrForeign)
+	}
+	body, sum := value[:len(value)-sumBytes], value[len(value)-sumBytes:]
+	if checksum(keySchema, body) != binary.BigEndian.Uint32(sum) {
+		return fmt.Errorf("schema has a wrong checksum: %w", ErrDamaged)
+	}
+	switch v, n := binary.Uvarint(body[len(schemaMagic):]); {
+	case n <= 0 || v == 0:
+		return fmt.Errorf("schema cannot be read: %w", ErrDamaged)
+	case v > schema:
+		return fmt.Errorf("%w: it has schema %d, this program knows %d; run the newer program", ErrTooNew, v, schema)
+	}
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// Where bbolt keeps what precheck needs, from the start of a page: a header of
+// 16 bytes, then the meta.
+const (
+	boltMagic    = 0xED0CDAED
+	boltHeader   = 16
+	boltMetaSize = 64
+	boltMinPage  = 1 << 10
+	boltMaxPage  = 1 << 24
+)
+
+// precheck reads the two meta pages without mapping the file: bbolt would map
+// a truncated file beyond its end, and fault there.
+func precheck(path string, size int64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	found := false
+	need, newest := int64(0), uint64(0)
+	try := func(offset int64) (pageSize int64) {
+		var page [boltHeader + boltMetaSize]byte
+		if _, err := f.ReadAt(page[:], offset); err != nil {
+			return 0
+		}
+		m := page[boltHeader:]
+		if binary.NativeEndian.Uint32(m) != boltMagic {
+			return 0
+		}
+		found = true
+		h := fnv.New64a()
+		h.Write(m[:56])
+		pageSize = int64(binary.NativeEndian.Uint32(m[8:]))
+		if h.Sum64() != binary.NativeEndian.Uint64(m[56:]) || pageSize < boltMinPage || pageSize > boltMaxPage {
+			return 0
+		}
+		if txid := binary.NativeEndian.Uint64(m[48:]); need == 0 || txid > newest {
+			newest = txid
+			need = int64(min(binary.NativeEndian.Uint64(m[40:]), 1<<40)) * pageSize
+		}
+		return pageSize
+	}
+	pageSize := try(0)
+	if pageSize != 0 {
+		try(pageSize)
+	} else {
+		for at := int64(boltMinPage); at <= boltMaxPage && at < size && try(at) == 0; at *= 2 {
+			continue
+		}
+	}
+	switch {
+	case !found:
+		return fmt.Errorf("%w: it is not even a bbolt database", ErrForeign)
+	case need == 0:
+		return fmt.Errorf("%w: both of its meta pages are", ErrDamaged)
+	case size < need:
+		return fmt.Errorf("%w: it is cut off at %d of at least %d bytes; restore a backup", ErrDamaged, size, need)
+	}
+	return nil
+}
+
+func makeSentinel(path string) error {
+	name := sentinel(path)
+	if _, err := os.Stat(name); err == nil {
+		return nil
+	}
+	text := "The store beside this file was made. While this file is here, a missing store is an error.\n"
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("note that the store was made: %w", err)
+	}
+	_, err = io.WriteString(f, text)
+	if err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("note that the store was made in %s: %w", name, err)
+	}
+	return nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

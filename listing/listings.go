@@ -1,0 +1,115 @@
+package listing
+
+import (
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Listing is one listed key, as lists of listings show it.
+type Listing struct {
+	Key       Key       `json:"key"`
+	By        Source    `json:"by"`
+	Classes   []Class   `json:"classes"`
+	Class     Class     `json:"class"`
+	Since     time.Time `json:"since"`
+	Until     time.Time `json:"until,omitzero"` // zero: permanent
+	Events    int       `json:"events,omitempty"`
+	Last      time.Time `json:"last,omitzero"`
+	Reason    string    `json:"reason,omitempty"`     // the operator's
+	Published bool      `json:"published"`            // false: hidden by an exemption or covered by a wider listing
+	CoveredBy *Key      `json:"covered_by,omitempty"` // that wider listing
+}
+
+// Listings returns a page of what is listed, published or not, in the order of
+// the keys as they are stored: IPv4 stands at ::ffff:0:0/96, before all of IPv6
+// that is in use.
+func (s *Store) Listings(f Filter) ([]Listing, error) {
+	out := []Listing{}
+	limit := pageSize(f.Limit)
+	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
+		snap := s.Snapshot()
+		cursor := tx.Bucket(bucketRecords).Cursor()
+		key, value := f.seek(cursor)
+		for ; key != nil && len(out) < limit; key, value = cursor.Next() {
+			r, err := loadRecord(key, value)
+			if err != nil {
+				return err
+			}
+			if f.past(r.Key) {
+				return nil
+			}
+			if !f.matches(r) {
+				continue
+			}
+			l, err := listingOf(tx, snap, r)
+			if err != nil {
+				return err
+			}
+			out = append(out, l)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func listingOf(tx *bolt.Tx, snap *Snapshot, r *record) (Listing, error) {
+	l := Listing{
+		Key: r.Key, By: r.source(), Classes: r.classes().Slice(), Class: r.class(),
+		Since: r.since(), Until: r.until(),
+	}
+	if r.Evidence != nil {
+		l.Events, l.Last = r.Evidence.Events, r.Evidence.Last
+	}
+	if r.Manual != nil {
+		l.Reason = r.Manual.Reason
+	}
+	for range snap.Within(r.Key.Prefix()) {
+		l.Published = true
+		break
+	}
+	if l.Published {
+		return l, nil
+	}
+	wider, err := covering(tx, nil, r.Key.Prefix())
+	if err == nil && wider != nil && wider.Key != r.Key {
+		l.CoveredBy = &wider.Key
+	}
+	return l, err
+}
+
+// seek moves the cursor to the first record that the filter can let through.
+func (f Filter) seek(cursor *bolt.Cursor) (key, value []byte) {
+	var first [keyBytes]byte
+	if f.Within.IsValid() {
+		first = prefixKey(f.Within.Masked())
+		first[keyBytes-1] = 0
+	}
+	if f.After.IsValid() {
+		after := prefixKey(f.After.Prefix())
+		after[keyBytes-1]++
+		if string(after[:]) > string(first[:]) {
+			first = after
+		}
+	}
+	return cursor.Seek(first[:])
+}
+
+// past reports whether no key from this one on lies within.
+func (f Filter) past(k Key) bool {
+	return f.Within.IsValid() && f.Within.Addr().Is4() == k.Prefix().Addr().Is4() && !f.Within.Overlaps(k.Prefix()) &&
+		f.Within.Addr().Less(k.Prefix().Addr())
+}
+
+func (f Filter) matches(r *record) bool {
+	switch {
+	case !r.listed():
+		return false
+	case f.Within.IsValid() && !covers(f.Within.Masked(), r.Key.Prefix()):
+		return false
+	case f.Class != ClassOther && !r.classes().Has(f.Class):
+		return false
+	default:
+		return f.By&^r.source() == 0
+	}
+}

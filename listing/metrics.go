@@ -1,0 +1,123 @@
+package listing
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the store tells about itself. They are there, and counted,
+// also when nobody collects them.
+type metrics struct {
+	commits      *prometheus.CounterVec
+	commit       prometheus.Histogram
+	groups       prometheus.Histogram
+	wait         prometheus.Histogram
+	observations *prometheus.CounterVec
+	gauges       []prometheus.Collector
+}
+
+// The results of a commit, and the outcomes of an observation.
+const (
+	commitDone   = "done"
+	commitFailed = "failed"
+)
+
+func newMetrics(s *Store) *metrics {
+	m := &metrics{
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "backscatter_store_commits_total", Help: "Transactions of the store, by result.",
+		}, []string{"result"}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "backscatter_store_commit_seconds", Help: "Time that a commit took, until it was on disk.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "backscatter_store_group_size", Help: "Observations that shared a transaction.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+		}),
+		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "backscatter_store_wait_seconds", Help: "Time from an observation's arrival at the store to its acknowledgement.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "backscatter_store_observations_total", Help: "Observations handed to the store, by what became of them.",
+		}, []string{"outcome"}),
+	}
+	for _, result := range []string{commitDone, commitFailed} {
+		m.commits.WithLabelValues(result)
+	}
+	for _, outcome := range []string{"listed", "kept", "duplicate", "stale", "exempt", "error"} {
+		m.observations.WithLabelValues(outcome)
+	}
+	for _, class := range Classes {
+		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_listings", Help: "Published listings, by the class that decides their answer.",
+			ConstLabels: prometheus.Labels{"class": class.String()},
+		}, func() float64 { return float64(s.Snapshot().Counts()[class]) }))
+	}
+	m.gauges = append(m.gauges,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_serial", Help: "Serial of what is published.",
+		}, func() float64 { return float64(s.Snapshot().Serial()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_newest_evidence_timestamp_seconds", Help: "When the newest evidence was received; 0: never.",
+		}, func() float64 {
+			if t := s.Snapshot().NewestEvidence(); !t.IsZero() {
+				return float64(t.Unix())
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_store_writable", Help: "1 when the store can write, 0 after a failed commit.",
+		}, func() float64 {
+			if s.health.Load() == nil {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_store_waiting", Help: "Requests that wait for the store's writer.",
+		}, func() float64 { return float64(len(s.requests)) }),
+	)
+	return m
+}
+
+// register hands everything to the registry, or nothing.
+func (m *metrics) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	all := append([]prometheus.Collector{m.commits, m.commit, m.groups, m.wait, m.observations}, m.gauges...)
+	for i, c := range all {
+		if err := r.Register(c); err != nil {
+			for _, done := range all[:i] {
+				r.Unregister(done)
+			}
+			return fmt.Errorf("register the metrics of the store: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *metrics) waiting() *prometheus.Timer    { return prometheus.NewTimer(m.wait) }
+func (m *metrics) committing() *prometheus.Timer { return prometheus.NewTimer(m.commit) }
+
+// observed counts what became of an observation.
+func (m *metrics) observed(r *request, p reply) {
+	outcome := "kept"
+	switch {
+	case p.err != nil:
+		outcome = "error"
+	case p.outcome.Duplicate:
+		outcome = "duplicate"
+	case p.outcome.Stale:
+		outcome = "stale"
+	case p.outcome.Exempt:
+		outcome = "exempt"
+	case p.outcome.Listed:
+		outcome = "listed"
+	}
+	m.observations.WithLabelValues(outcome).Inc()
+	r.wait.ObserveDuration()
+}

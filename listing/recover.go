@@ -1,0 +1,156 @@
+package listing
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// rebuild reads what was published back from the records and checks it
+// against the digest that the last commit left.
+func (s *Store) rebuild() (state, *Snapshot, error) {
+	var st state
+	var published []Entry
+	err := guard(func() error {
+		return s.db.View(func(tx *bolt.Tx) (err error) {
+			if st, err = readState(tx); err != nil {
+				return err
+			}
+			published, err = visible(tx, &st)
+			return err
+		})
+	})
+	if err != nil {
+		return st, nil, err
+	}
+	if digestOf(published) != st.meta.Digest || uint64(len(published)) != st.meta.Entries {
+		return st, nil, fmt.Errorf("%w: its records make %d entries that are not the %d that were published; restore a backup",
+			ErrDamaged, len(published), st.meta.Entries)
+	}
+	snap := NewSnapshot(Build{
+		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest,
+		Entries: iter.Seq[Entry](slices.Values(published)),
+	})
+	return st, snap, nil
+}
+
+// readState reads all but the records.
+func readState(tx *bolt.Tx) (state, error) {
+	var st state
+	value := tx.Bucket(bucketMeta).Get(keyState)
+	if value == nil {
+		return st, fmt.Errorf("%w: its state is missing", ErrDamaged)
+	}
+	var err error
+	if st.meta, err = decodeMeta(keyState, value); err != nil {
+		return st, fmt.Errorf("its state: %w", err)
+	}
+	return st, st.readExemptions(tx)
+}
+
+// visible makes the entries to publish out of all records, and counts the
+// widths of the operators' prefixes on the way.
+func visible(tx *bolt.Tx, st *state) ([]Entry, error) {
+	var listed []Entry
+	err := tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
+		r, err := loadRecord(key, value)
+		if err != nil {
+			return err
+		}
+		if r.listed() {
+			listed = append(listed, r.entry())
+		}
+		if r.Manual != nil && !r.Key.IsHost() {
+			st.widths[key[keyBytes-1]]++
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return Visible(listed, st.holes), nil
+}
+
+// broken ends writing after a failed commit: what the disk holds is not known
+// until the file was closed, opened and read again. Readers of the database are
+// waited for; readers of the snapshot notice nothing.
+func (w *writer) broken(cause *commitError) {
+	w.metrics.commits.WithLabelValues(commitFailed).Inc()
+	why := cause.Error()
+	w.health.Store(&why)
+	w.backoff = min(max(2*w.backoff, retryFirst), retryLimit)
+	w.retry.Reset(w.backoff)
+	w.log.Error("the store cannot write; the list is served from memory", slog.String("path", w.path),
+		slog.Duration("retry_in", w.backoff), slog.Any("err", cause.err))
+	w.dbLock.Lock()
+	defer w.dbLock.Unlock()
+	if w.db == nil {
+		return
+	}
+	if err := guard(w.db.Close); err != nil {
+		w.log.Error("close the store after a failed commit", slog.String("path", w.path), slog.Any("err", err))
+	}
+	w.db = nil
+}
+
+// reopen opens the file anew, checks that nothing acknowledged is missing, and
+// tries a commit. Only then is the store healthy again.
+func (w *writer) reopen() {
+	err := w.reopenFile()
+	if err == nil {
+		_, err = w.runAlone(func(c *change) error {
+			c.note(AuditEntry{Action: ActionRecover, By: Actor{UID: -1, Name: actorWriter}, Reason: "a commit had failed"})
+			return nil
+		})
+		var failed *commitError
+		if err != nil && !errors.As(err, &failed) {
+			err = &commitError{err}
+		}
+	}
+	var failed *commitError
+	if errors.As(err, &failed) {
+		w.broken(failed)
+		return
+	}
+	w.health.Store(nil)
+	w.log.Info("the store writes again", slog.String("path", w.path), slog.Uint64("sequence", w.state.meta.Sequence))
+}
+
+func (w *writer) reopenFile() error {
+	// What the cache holds may never have reached the disk, and a failed fsync
+	// is told only once: read what is really there.
+	if err := dropCache(w.path); err != nil {
+		return &commitError{err}
+	}
+	db, err := openFile(w.path, now())
+	if err != nil {
+		return &commitError{err}
+	}
+	w.dbLock.Lock()
+	w.db = db
+	w.dbLock.Unlock()
+	st, snap, err := w.rebuild()
+	if err == nil && st.meta.Commits < w.state.meta.Commits {
+		err = fmt.Errorf("%w: the file went back from commit %d to %d", ErrDamaged, w.state.meta.Commits, st.meta.Commits)
+	}
+	if err != nil {
+		return &commitError{err}
+	}
+	same := st.meta == w.state.meta
+	if !same && st.meta.Commits == w.state.meta.Commits {
+		return &commitError{fmt.Errorf("%w: commit %d is not the one that was made", ErrDamaged, st.meta.Commits)}
+	}
+	if same {
+		return nil
+	}
+	// The failed commit reached the disk after all: whole, and not acknowledged.
+	w.state = st
+	w.swap(snap)
+	w.refresh = time.Time{}
+	return nil
+}

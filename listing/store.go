@@ -1,0 +1,213 @@
+package listing
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	bolt "go.etcd.io/bbolt"
+)
+
+// What callers of the store branch on. Every error of the store that is not
+// about its arguments wraps one of these.
+var (
+	ErrLocked      = errors.New("the store is in use by another process")
+	ErrForeign     = errors.New("the file is no listing store")
+	ErrTooNew      = errors.New("the store was written by a newer version")
+	ErrDamaged     = errors.New("the store is damaged")
+	ErrLost        = errors.New("the store was here and is gone")
+	ErrUnavailable = errors.New("the store cannot write now")
+	ErrClosed      = errors.New("the store is closed")
+	ErrNoReason    = errors.New("a reason is required")
+	ErrNotListed   = errors.New("not listed")
+	ErrOverlap     = errors.New("overlaps another operator's listing")
+	ErrExempt      = errors.New("exempt from listing")
+	ErrNotExempt   = errors.New("no such exemption")
+	ErrCut         = errors.New("the journal does not reach back so far")
+)
+
+// Options are what a store is opened with.
+type Options struct {
+	Settings Settings
+	Logger   *slog.Logger          // nil: no logs
+	Metrics  prometheus.Registerer // nil: no metrics
+}
+
+// Store is the list on disk and the snapshot made from it. Reading methods and
+// orders may be called from any goroutine; orders and observations wait until
+// [Store.Run] has committed them.
+type Store struct {
+	path     string
+	log      *slog.Logger
+	metrics  *metrics
+	snapshot atomic.Pointer[Snapshot]
+	settings atomic.Pointer[Settings]
+	health   atomic.Pointer[string] // why the store cannot write; nil when it can
+
+	requests chan *request
+	running  atomic.Bool
+	done     chan struct{} // closed when no request will be answered any more
+	doneOnce sync.Once
+
+	// dbLock lets readers keep the database open; the writer takes it whole to
+	// reopen the file.
+	dbLock sync.RWMutex
+	db     *bolt.DB // nil when closed, or lost after a failed commit
+
+	// state belongs to the writer: Open, then Run.
+	state state
+	// commit ends a transaction; tests put a failing disk here.
+	commit func(*bolt.Tx) error
+}
+
+// queueLength bounds the requests that wait for the writer: more than one
+// group, so that the next group fills while one commits.
+const queueLength = 1024
+
+// Open opens the store at path, makes it when there is none, and brings it in
+// line with the settings. It writes nothing into a file that it refuses.
+func Open(path string, o Options) (*Store, error) {
+	s := &Store{
+		path:     path,
+		log:      o.Logger,
+		requests: make(chan *request, queueLength),
+		done:     make(chan struct{}),
+		commit:   (*bolt.Tx).Commit,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.metrics = newMetrics(s)
+	if err := o.Settings.Validate(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	db, err := openFile(path, now())
+	if err != nil {
+		return nil, err
+	}
+	s.db = db
+	if err := s.load(o.Settings); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if err := s.metrics.register(o.Metrics); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// load makes the snapshot that the database says was published, then applies
+// the settings as a change of its own.
+func (s *Store) load(settings Settings) error {
+	st, snap, err := s.rebuild()
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", s.path, err)
+	}
+	s.state = st
+	s.snapshot.Store(snap)
+	s.settings.Store(&settings)
+	order := Order{By: Actor{UID: -1, Name: "start"}, Reason: "the configuration at start"}
+	if _, err := s.runAlone(func(c *change) error { return c.apply(order, settings) }); err != nil {
+		return fmt.Errorf("open store %s: apply the configuration: %w", s.path, err)
+	}
+	s.renewEndings()
+	return nil
+}
+
+// Close closes the database. Run must have returned, or never been called.
+func (s *Store) Close() error {
+	s.doneOnce.Do(func() { close(s.done) })
+	s.dbLock.Lock()
+	defer s.dbLock.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	err := s.db.Close()
+	s.db = nil
+	if err != nil {
+		return fmt.Errorf("close store %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Snapshot returns what is published now.
+func (s *Store) Snapshot() *Snapshot { return s.snapshot.Load() }
+
+// Settings returns the settings in force.
+func (s *Store) Settings() Settings { return *s.settings.Load() }
+
+// view runs fn in a read transaction.
+func (s *Store) view(fn func(tx *bolt.Tx, now time.Time) error) error {
+	s.dbLock.RLock()
+	defer s.dbLock.RUnlock()
+	if s.db == nil {
+		select {
+		case <-s.done:
+			return ErrClosed
+		default:
+			return fmt.Errorf("read store %s: %w", s.path, ErrUnavailable)
+		}
+	}
+	return guard(func() error {
+		return s.db.View(func(tx *bolt.Tx) error { return fn(tx, now()) })
+	})
+}
+
+// Actor is who asked for a change.
+type Actor struct {
+	UID  int    `json:"uid"`            // of the process at the other end of the control socket; -1 for none
+	Name string `json:"name,omitempty"` // of the user, or of the part of the program that acted
+	Via  string `json:"via,omitempty"`  // control socket, offline
+}
+
+// Order is what every change by an operator carries.
+type Order struct {
+	By     Actor  `json:"by"`
+	Reason string `json:"reason"`
+	DryRun bool   `json:"dry_run,omitempty"` // compute the difference, change nothing
+}
+
+// Manual is one listing that an operator asks for.
+type Manual struct {
+	Key   Key       `json:"key"`
+	Until time.Time `json:"until,omitzero"` // zero: permanent
+}
+
+// Problem is one part of an order that could not be done, and why.
+type Problem struct {
+	Key string `json:"key"`
+	Why string `json:"why"`
+}
+
+// Result is what an order changed in what is published.
+type Result struct {
+	Sequence uint64    `json:"sequence"`
+	Added    []Entry   `json:"added"`
+	Removed  []Entry   `json:"removed"`
+	Skipped  []Problem `json:"skipped,omitempty"`
+	DryRun   bool      `json:"dry_run,omitempty"`
+}
+
+// Outcome is what became of an observation. It is told after the commit.
+type Outcome struct {
+	Duplicate bool     `json:"duplicate,omitempty"` // its ID was seen before; nothing was counted
+	Stale     bool     `json:"stale,omitempty"`     // older than the window; not kept
+	Exempt    bool     `json:"exempt,omitempty"`    // kept, and not counted
+	Listed    bool     `json:"listed,omitempty"`    // the key is listed by evidence now
+	Key       Key      `json:"key"`
+	Decision  Decision `json:"decision"`
+	Sequence  uint64   `json:"sequence"` // of the snapshot that shows it
+}
+
+// Filter chooses a page of listings, in the order of their keys.
+type Filter struct {
+	Class  Class        // ClassOther: all
+	Within netip.Prefix // zero: everywhere
+	By     Source       // what it is listed by, among others; zero: whatever
+	After  Key          // the last key of the page before; zero: from the start
+	Limit  int          // at most 1000, which is also what 0 means
+}

@@ -1,0 +1,48 @@
+package listing
+
+import (
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Fault is a disk that fails on demand.
+type Fault struct {
+	err   atomic.Pointer[error]
+	after atomic.Bool // fail only once the data is down
+}
+
+// Break lets every commit fail from now on; after, only when it is on the disk
+// already.
+func (f *Fault) Break(err error, after bool) {
+	f.after.Store(after)
+	f.err.Store(&err)
+}
+
+// Mend lets commits through again.
+func (f *Fault) Mend() { f.err.Store(nil) }
+
+// InjectFault puts a disk that can fail under the store, before Run.
+func (s *Store) InjectFault() *Fault {
+	f := &Fault{}
+	s.commit = func(tx *bolt.Tx) error {
+		err := f.err.Load()
+		if err == nil {
+			return tx.Commit()
+		}
+		if f.after.Load() {
+			if done := tx.Commit(); done != nil {
+				return done
+			}
+		}
+		return *err
+	}
+	return f
+}
+
+// Abandon closes the file as a crash does: nothing is finished, and a commit
+// that was not made is lost.
+func (s *Store) Abandon() error { return s.db.Close() }
+
+// DB gives tests the database itself.
+func (s *Store) DB() *bolt.DB { return s.db }

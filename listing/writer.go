@@ -1,0 +1,311 @@
+package listing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	bolt "go.etcd.io/bbolt"
+)
+
+// A request is one thing that the writer is asked to do.
+type request struct {
+	ctx   context.Context //nolint:containedctx // of the call that waits for the reply
+	obs   *Observation    // an observation, which may share a transaction with others
+	order func(*change) error
+	wait  *prometheus.Timer
+	reply chan reply // room for one: the writer never waits for who asked
+}
+
+type reply struct {
+	outcome Outcome
+	change  *change // of an order, after the commit
+	err     error
+}
+
+const (
+	// groupLimit bounds the observations that share a transaction.
+	groupLimit = 256
+	// groupWait bounds how long the first of a group waits for more.
+	groupWait = 2 * time.Millisecond
+	// sleepLimit bounds how long the writer sleeps, whatever the next moment in
+	// the index: the clock may be set, and the machine may have slept.
+	sleepLimit = time.Minute
+	// retryFirst and retryLimit bound the pause before the file is opened anew
+	// after a failed commit.
+	retryFirst = 100 * time.Millisecond
+	retryLimit = 10 * time.Second
+)
+
+// Run is the one writer, and the actor that ends what has had its time. It
+// returns when ctx ends; what was not begun by then gets [ErrClosed]. A failed
+// commit does not end it: the callers get [ErrUnavailable] until the file was
+// opened anew, checked and written to.
+func (s *Store) Run(ctx context.Context) error {
+	if !s.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("run store %s: it runs already", s.path)
+	}
+	defer s.shut()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	w := writer{Store: s, expected: 1, retry: time.NewTimer(time.Hour)}
+	w.retry.Stop()
+	defer w.retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-s.requests:
+			w.serve(ctx, r)
+		case <-timer.C:
+			w.tick()
+		case <-w.retry.C:
+			w.reopen()
+		}
+		timer.Reset(w.pause())
+	}
+}
+
+// shut answers whoever still waits, for good.
+func (s *Store) shut() {
+	s.doneOnce.Do(func() { close(s.done) })
+	for {
+		select {
+		case r := <-s.requests:
+			r.reply <- reply{err: ErrClosed}
+		default:
+			return
+		}
+	}
+}
+
+// writer is what only the goroutine of Run touches, beside Store.state.
+type writer struct {
+	*Store
+	expected int           // size of the last group: wait for as many again
+	retry    *time.Timer   // runs when the file is to be opened anew
+	backoff  time.Duration // how long that timer ran last; 0: the last commit was good
+	refresh  time.Time     // when to make the table of endings anew
+	busy     bool          // more is due than one step did
+	sweep    []byte        // where the walk through the identities goes on
+}
+
+// do hands a request to the writer and waits for the reply.
+func (s *Store) do(ctx context.Context, r *request) (reply, error) {
+	r.ctx, r.reply, r.wait = ctx, make(chan reply, 1), s.metrics.waiting()
+	select {
+	case <-s.done:
+		return reply{}, ErrClosed
+	default:
+	}
+	select {
+	case s.requests <- r:
+	case <-ctx.Done():
+		return reply{}, fmt.Errorf("wait for the store: %w", context.Cause(ctx))
+	case <-s.done:
+		return reply{}, ErrClosed
+	}
+	select {
+	case p := <-r.reply:
+		return p, p.err
+	case <-ctx.Done():
+		// It may be done all the same; an observation's identity makes a
+		// second try harmless.
+		return reply{}, fmt.Errorf("wait for the store: %w", context.Cause(ctx))
+	case <-s.done:
+	}
+	select {
+	case p := <-r.reply:
+		return p, p.err
+	default:
+		return reply{}, ErrClosed
+	}
+}
+
+// serve does a request, and with it those that came at the same time.
+func (w *writer) serve(ctx context.Context, first *request) {
+	group := w.gather(ctx, first)
+	for len(group) > 0 {
+		n := 0
+		for n < len(group) && group[n].obs != nil {
+			n++
+		}
+		if n == 0 {
+			w.orderAlone(group[0])
+			n = 1
+		} else {
+			w.observeGroup(group[:n])
+		}
+		group = group[n:]
+	}
+}
+
+// gather takes what waits already. When the last group was larger, its senders
+// are likely to be on their way back with more: it gives them a moment.
+func (w *writer) gather(ctx context.Context, first *request) []*request {
+	group := []*request{first}
+	timer := time.NewTimer(groupWait)
+	defer timer.Stop()
+	for len(group) < groupLimit && group[len(group)-1].obs != nil {
+		select {
+		case r := <-w.requests:
+			group = append(group, r)
+			continue
+		default:
+		}
+		if len(group) >= w.expected {
+			break
+		}
+		select {
+		case r := <-w.requests:
+			group = append(group, r)
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		break
+	}
+	w.expected = len(group)
+	return group
+}
+
+// observeGroup stores observations in one transaction. One that cannot be
+// stored does not keep the others from it.
+func (w *writer) observeGroup(group []*request) {
+	replies := make([]reply, len(group))
+	c, err := w.transact(func(c *change) error {
+		byKey := make(map[Key][]int, len(group))
+		keys := make([]Key, 0, len(group))
+		for i, r := range group {
+			if r.ctx.Err() != nil {
+				replies[i].err = context.Cause(r.ctx)
+				continue
+			}
+			k, err := HostKey(r.obs.Addr)
+			if err != nil {
+				replies[i].err = err
+				continue
+			}
+			if _, ok := byKey[k]; !ok {
+				keys = append(keys, k)
+			}
+			byKey[k] = append(byKey[k], i)
+		}
+		for _, k := range keys {
+			if err := c.observe(k, byKey[k], group, replies); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, r := range group {
+		if err != nil {
+			replies[i] = reply{err: err}
+		} else {
+			replies[i].outcome.Sequence = c.meta.Sequence
+		}
+		w.metrics.observed(r, replies[i])
+		r.reply <- replies[i]
+	}
+	w.metrics.groups.Observe(float64(len(group)))
+}
+
+// orderAlone does one order in a transaction of its own.
+func (w *writer) orderAlone(r *request) {
+	if r.ctx.Err() != nil {
+		r.reply <- reply{err: context.Cause(r.ctx)}
+		return
+	}
+	c, err := w.transact(r.order)
+	if errors.Is(err, errDryRun) {
+		err = nil
+	}
+	r.reply <- reply{change: c, err: err}
+}
+
+// transact runs fn in a transaction, commits, publishes, and keeps the state of
+// health: after a failed commit nothing is written until the file was opened
+// anew.
+func (w *writer) transact(fn func(*change) error) (*change, error) {
+	if w.db == nil {
+		return nil, w.unavailable()
+	}
+	c, err := w.runAlone(fn)
+	var failed *commitError
+	switch {
+	case errors.As(err, &failed):
+		w.broken(failed)
+		return nil, w.unavailable()
+	case err == nil:
+		w.backoff = 0
+	}
+	return c, err
+}
+
+func (s *Store) unavailable() error {
+	why := "the file is closed"
+	if p := s.health.Load(); p != nil {
+		why = *p
+	}
+	return fmt.Errorf("write store %s: %w: %s", s.path, ErrUnavailable, why)
+}
+
+// commitError is a failure after which nobody knows what is on the disk.
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// runAlone runs fn in a transaction: commit, then the next snapshot, then the
+// swap. The order is that of package doc's first invariant. With errDryRun from
+// fn nothing is left, and the change tells what it would have done.
+func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
+	var tx *bolt.Tx
+	err = guard(func() error {
+		if tx, err = s.db.Begin(true); err != nil {
+			return err
+		}
+		c = s.newChange(tx)
+		err = fn(c)
+		if err == nil || errors.Is(err, errDryRun) {
+			if undone := c.finish(); undone != nil {
+				return undone
+			}
+		}
+		return err
+	})
+	if tx == nil {
+		return nil, &commitError{err}
+	}
+	if err != nil || !c.wrote {
+		if undo := guard(tx.Rollback); undo != nil {
+			return nil, &commitError{errors.Join(err, undo)}
+		}
+		c.tx = nil
+		return c, err
+	}
+	timer := s.metrics.committing()
+	if err := guard(func() error { return s.commit(tx) }); err != nil {
+		_ = guard(tx.Rollback) // it may be rolled back already; the file is opened anew anyway
+		return nil, &commitError{err}
+	}
+	timer.ObserveDuration()
+	c.tx = nil
+	s.state = c.state
+	s.settings.Store(c.settings)
+	s.swap(c.next())
+	if c.stale {
+		s.renewEndings()
+	}
+	return c, nil
+}
+
+// swap publishes the next snapshot.
+func (s *Store) swap(next *Snapshot) {
+	old := s.snapshot.Swap(next)
+	if old != nil {
+		old.Supersede()
+	}
+}
