@@ -1,0 +1,247 @@
+package listing
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Weights is what one observation of each class adds to the score of its
+// source, before reporter, context and age are taken into account. An
+// observation that weighs nothing is kept and shown, and counts for no threshold.
+type Weights struct {
+	Bounce    float64 `json:"bounce"`
+	Notice    float64 `json:"notice"`
+	Autoreply float64 `json:"autoreply"`
+	Challenge float64 `json:"challenge"`
+	Callout   float64 `json:"callout"`
+}
+
+// DefaultWeights returns the weight that each class has of its own.
+func DefaultWeights() Weights {
+	return Weights{
+		Bounce:    ClassBounce.Weight(),
+		Notice:    ClassNotice.Weight(),
+		Autoreply: ClassAutoreply.Weight(),
+		Challenge: ClassChallenge.Weight(),
+		Callout:   ClassCallout.Weight(),
+	}
+}
+
+// Of returns the weight of a class, 0 for those that are no evidence.
+func (w Weights) Of(c Class) float64 {
+	switch c {
+	case ClassBounce:
+		return w.Bounce
+	case ClassNotice:
+		return w.Notice
+	case ClassAutoreply:
+		return w.Autoreply
+	case ClassChallenge:
+		return w.Challenge
+	case ClassCallout:
+		return w.Callout
+	default:
+		return 0
+	}
+}
+
+// Policy is the listing rule: what it takes until evidence lists a key, and
+// for how long. Start from [Profile], [Community] or [Solo], and change what
+// should differ. Policies can be compared with ==.
+type Policy struct {
+	Profile string `json:"profile"` // the profile that it started from
+
+	Window        time.Duration `json:"window"`        // how far back evidence counts
+	Score         float64       `json:"score"`         // least sum of class × reporter × context × age
+	Originals     int           `json:"originals"`     // least number of distinct originals
+	TrapDomains   int           `json:"trap_domains"`  // least number of distinct trap domains; 0: not asked
+	Recipients    int           `json:"recipients"`    // least number of distinct recipients; 0: not asked
+	Organisations int           `json:"organisations"` // least number of distinct organisations
+	Span          time.Duration `json:"span"`          // least time from the first to the last
+	Share         float64       `json:"share"`         // most that one organisation gives of the needed score, where two or more are asked
+
+	Lifetime    time.Duration `json:"lifetime"`     // from the last counted observation to the expiry
+	LifetimeMax time.Duration `json:"lifetime_max"` // however often it was doubled
+	Memory      time.Duration `json:"memory"`       // each listing that ended so recently doubles the lifetime
+	Relapse     time.Duration `json:"relapse"`      // how long after a removal half the score and originals suffice
+
+	Weights   Weights `json:"weights"`
+	AgedTo    float64 `json:"aged_to"`    // what an observation as old as the window still weighs; from 1 it falls in a line
+	SPFFactor float64 `json:"spf_factor"` // for a source that SPF would have told that the sender was forged
+}
+
+// Community returns the rule for evidence that several organisations bring
+// together. It is the default.
+func Community() Policy {
+	return Policy{
+		Profile:       "community",
+		Window:        7 * 24 * time.Hour,
+		Score:         3,
+		Originals:     3,
+		TrapDomains:   2,
+		Organisations: 2,
+		Span:          10 * time.Minute,
+		Share:         0.5,
+		Lifetime:      7 * 24 * time.Hour,
+		LifetimeMax:   28 * 24 * time.Hour,
+		Memory:        90 * 24 * time.Hour,
+		Relapse:       30 * 24 * time.Hour,
+		Weights:       DefaultWeights(),
+		AgedTo:        0.5,
+		SPFFactor:     1.25,
+	}
+}
+
+// Solo returns the rule for one organisation alone: it asks more of the
+// evidence, since nobody else confirms it.
+func Solo() Policy {
+	p := Community()
+	p.Profile = "solo"
+	p.Originals = 5
+	p.TrapDomains = 0
+	p.Recipients = 3
+	p.Organisations = 1
+	p.Span = time.Hour
+	return p
+}
+
+// Profile returns the policy of the given name, as it is before configuration
+// changes it.
+func Profile(name string) (Policy, error) {
+	for _, p := range []Policy{Community(), Solo()} {
+		if p.Profile == name {
+			return p, nil
+		}
+	}
+	return Policy{}, fmt.Errorf("policy profile %q: want community or solo", name)
+}
+
+// Bounds of what a policy may ask.
+const (
+	maxPeriod = 10 * 365 * 24 * time.Hour
+	maxCount  = 1_000_000
+	maxFactor = 100
+)
+
+// Validate reports everything that is wrong with the policy.
+func (p Policy) Validate() error {
+	var errs []error
+	if _, err := Profile(p.Profile); err != nil {
+		errs = append(errs, err)
+	}
+	number := func(name string, v, least, most float64) {
+		if math.IsNaN(v) || v < least || v > most {
+			errs = append(errs, fmt.Errorf("policy %s %v: want %v to %v", name, v, least, most))
+		}
+	}
+	period := func(name string, d, least time.Duration) {
+		if d < least || d > maxPeriod {
+			errs = append(errs, fmt.Errorf("policy %s %s: want %s to %s", name, words(d), words(least), words(maxPeriod)))
+		}
+	}
+	number("score", p.Score, 1, maxCount)
+	number("originals", float64(p.Originals), 1, maxCount)
+	number("trap_domains", float64(p.TrapDomains), 0, maxCount)
+	number("recipients", float64(p.Recipients), 0, maxCount)
+	number("organisations", float64(p.Organisations), 1, maxCount)
+	number("share", p.Share, 0.01, 1)
+	number("aged_to", p.AgedTo, 0, 1)
+	number("spf_factor", p.SPFFactor, 1, maxFactor)
+	for _, c := range evidenceClasses {
+		number("weight of "+c.String(), p.Weights.Of(c), 0, maxFactor)
+	}
+	period("window", p.Window, time.Second)
+	period("span", p.Span, 0)
+	period("lifetime", p.Lifetime, time.Second)
+	period("lifetime_max", p.LifetimeMax, time.Second)
+	period("memory", p.Memory, 0)
+	period("relapse", p.Relapse, 0)
+	if p.Span > p.Window {
+		errs = append(errs, fmt.Errorf("policy span %s: longer than the window of %s, nothing would ever be listed", words(p.Span), words(p.Window)))
+	}
+	if p.Lifetime > p.LifetimeMax {
+		errs = append(errs, fmt.Errorf("policy lifetime %s: longer than lifetime_max %s", words(p.Lifetime), words(p.LifetimeMax)))
+	}
+	return errors.Join(errs...)
+}
+
+// evidenceClasses are the classes that an observation can have, in the order
+// of policy texts.
+var evidenceClasses = []Class{ClassNotice, ClassBounce, ClassChallenge, ClassAutoreply, ClassCallout}
+
+// Text returns the rule in words that can be published (RFC 6471 §2.1.1), one
+// line each.
+func (p Policy) Text() []string {
+	lines := []string{
+		fmt.Sprintf("Profile: %s.", p.Profile),
+		"Evidence: automatic messages (bounces, notices, auto-replies, challenges) that answer mail which their recipient never sent, proven one by one, and attributed to the host that handed them to a mail server of the reporter.",
+		fmt.Sprintf("Window: evidence counts for %s; its weight falls evenly from 1 to %s in that time.", words(p.Window), decimal(p.AgedTo)),
+		p.weightText(),
+		fmt.Sprintf("Score: at least %s in all, compared and shown to one decimal.", decimal(p.Score)),
+		fmt.Sprintf("Originals: at least %s.", plural(p.Originals, "different message", "was answered", "were answered")),
+	}
+	if p.TrapDomains > 0 {
+		lines = append(lines, fmt.Sprintf("Trap domains: at least %d different ones were hit.", p.TrapDomains))
+	}
+	if p.Recipients > 0 {
+		lines = append(lines, fmt.Sprintf("Recipients: at least %d different ones were hit.", p.Recipients))
+	}
+	if p.Organisations > 1 {
+		lines = append(lines, fmt.Sprintf(
+			"Organisations: at least %d reported it, none of them giving more than %s %% of the needed score; or one saw it itself on %d or more of its trap domains.",
+			p.Organisations, decimal(100*p.Share), directTrapDomains))
+	} else {
+		lines = append(lines, "Organisations: the reports of one suffice.")
+	}
+	return append(lines,
+		fmt.Sprintf("Span: at least %s from the first to the last.", words(p.Span)),
+		fmt.Sprintf("Expiry: %s after the last counted observation, doubled for each listing that ended in the %s before, %s at most; each further observation renews it.",
+			words(p.Lifetime), words(p.Memory), words(p.LifetimeMax)),
+		fmt.Sprintf("After an expiry or a removal: half the score and half the originals suffice for %s. Evidence older than a removal never counts again.", words(p.Relapse)),
+		fmt.Sprintf("Ranges: evidence lists single IPv4 addresses and IPv6 /%d networks, never more.", hostBits),
+		"Use: for mail with a null sender (MAIL FROM:<>) only.",
+	)
+}
+
+func (p Policy) weightText() string {
+	weights := make([]string, 0, len(evidenceClasses))
+	for _, c := range evidenceClasses {
+		weights = append(weights, c.String()+" "+decimal(p.Weights.Of(c)))
+	}
+	return fmt.Sprintf("Weights: %s; times the reporter's own weight; times %s when SPF would have told the host that the sender was forged.",
+		strings.Join(weights, ", "), decimal(p.SPFFactor))
+}
+
+func plural(n int, thing, one, many string) string {
+	if n == 1 {
+		return fmt.Sprintf("1 %s %s", thing, one)
+	}
+	return fmt.Sprintf("%d %ss %s", n, thing, many)
+}
+
+// decimal writes a number as short as it can be.
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// words writes a duration as 7 days, 36 hours or 10 minutes: in the largest
+// unit that is exact.
+func words(d time.Duration) string {
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if n := d / u.size; d%u.size == 0 && n != 0 {
+			if n == 1 {
+				return "1 " + u.name
+			}
+			return fmt.Sprintf("%d %ss", n, u.name)
+		}
+	}
+	if d == 0 {
+		return "no time"
+	}
+	return d.String()
+}
