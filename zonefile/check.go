@@ -1,0 +1,234 @@
+package zonefile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"backscatter/listing"
+)
+
+// check reads a file that was written back, line by line, and compares what it
+// lists with what the snapshot has: an export is published only when the bytes
+// on the disk mean the list, whole, with its test points.
+func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
+	var want, got tally
+	for e := range s.All() {
+		if e, ok := z.carry(e); ok {
+			want.entry(f, e)
+		}
+	}
+	if f != Plain {
+		for _, e := range z.testPoints() {
+			want.test |= e.Classes
+		}
+	}
+	in := &checker{lines: newLines(r), format: f, zone: z, tally: &got}
+	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), s.Serial(), want.entries)
+	whole := false
+	for in.next() {
+		if whole = string(in.text) == end && !in.cut; whole {
+			continue
+		}
+		if err := in.line(); err != nil {
+			return fmt.Errorf("line %d: %w", in.number, err)
+		}
+	}
+	switch {
+	case in.err != nil:
+		return in.err
+	case !whole:
+		return fmt.Errorf("does not end with %q: cut off", end)
+	case got.test != want.test:
+		return fmt.Errorf("has the test points of %q, want %q", got.test, want.test)
+	case f == IP4Set && !in.excluded:
+		return fmt.Errorf("does not exclude 127.0.0.1 (RFC 5782 §5)")
+	case got.names != want.names || got.sum != want.sum:
+		return fmt.Errorf("lists %d names, want the %d of the snapshot", got.names, want.names)
+	}
+	return nil
+}
+
+// tally is a count and a sum, in any order, of what a file lists.
+type tally struct {
+	entries int
+	names   int // more than entries where wildcards are several
+	sum     uint64
+	test    listing.ClassSet
+}
+
+// entry counts an entry of the snapshot as the format shows it.
+func (t *tally) entry(f Format, e listing.Entry) {
+	if is4 := e.Prefix.Addr().Is4(); f == IP4Set && !is4 || f == IP6Trie && is4 {
+		return
+	}
+	t.entries++
+	switch f {
+	case Master:
+		for piece := range pieces(e.Prefix) {
+			t.add(piece, e.Class)
+		}
+	case Plain:
+		t.add(e.Prefix, listing.ClassOther)
+	default:
+		t.add(e.Prefix, e.Class)
+	}
+}
+
+func (t *tally) add(p netip.Prefix, class listing.Class) {
+	t.names++
+	bytes := p.Addr().As16()
+	h := mix(binary.BigEndian.Uint64(bytes[:8]) + uint64(p.Bits()))
+	h = mix(h + binary.BigEndian.Uint64(bytes[8:]))
+	t.sum += mix(h + uint64(class))
+}
+
+// mix is the finalizer of SplitMix64.
+func mix(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// checker understands the lines that our own writers write, and no others.
+type checker struct {
+	*lines
+	*tally
+
+	format   Format
+	zone     *Zone
+	class    listing.Class // of the default line in force
+	excluded bool
+}
+
+func (c *checker) line() error {
+	switch {
+	case c.long || c.cut || len(c.text) == 0:
+		return fmt.Errorf("%q: not a whole line", c.text)
+	case bytes.HasPrefix(c.text, []byte(c.format.comment())), c.text[0] == '$':
+		return nil
+	case c.format == Master:
+		return c.master(string(c.text))
+	case c.format == Plain:
+		return c.name(string(c.text), listing.ClassOther)
+	case c.format == IP4Set && string(c.text) == "!127.0.0.1":
+		c.excluded = true
+		return nil
+	case c.text[0] == ':':
+		_, err := c.value(string(c.text))
+		return err
+	}
+	name, value, own := strings.Cut(string(c.text), " ")
+	if !own {
+		return c.name(name, c.class)
+	}
+	class, err := c.value(value)
+	if err != nil {
+		return err
+	}
+	return c.name(name, class)
+}
+
+// value reads ":127.0.0.N:text"; on a line of its own it is the default.
+func (c *checker) value(text string) (listing.Class, error) {
+	code, words, ok := strings.Cut(strings.TrimPrefix(text, ":"), ":")
+	class, known := parseCode(code)
+	if !ok || !known || words == "" {
+		return 0, fmt.Errorf("%q: want a code and a text", text)
+	}
+	if len(text) == len(c.text) {
+		c.class = class
+	}
+	return class, nil
+}
+
+func parseCode(code string) (listing.Class, bool) {
+	addr, err := netip.ParseAddr(code)
+	if err != nil || !addr.Is4() || !testNet.Contains(addr) {
+		return 0, false
+	}
+	return listing.Class(addr.As4()[3]), true
+}
+
+// name counts an address or a prefix.
+func (c *checker) name(text string, class listing.Class) error {
+	p, err := netip.ParsePrefix(text)
+	if addr, e := netip.ParseAddr(text); e == nil {
+		addr = addr.Unmap()
+		p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q: no address and no prefix", text)
+	}
+	return c.prefix(p, class)
+}
+
+func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
+	if !testNet.Overlaps(p) {
+		c.add(p, class)
+		return nil
+	}
+	if e, ok := c.zone.testPoint(p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain {
+		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", p)
+	}
+	c.test |= listing.ClassSetOf(class)
+	return nil
+}
+
+// master reads a line of a zone file: the A records of listings, relative to
+// the origin, and of the test points, absolute; the others are no listings.
+func (c *checker) master(line string) error {
+	fields := strings.Split(line, "\t")
+	switch {
+	case len(fields) >= 3 && fields[1] == "A": // owner, A, code
+		class, ok := parseCode(fields[2])
+		p, isName := parseOwner(fields[0])
+		if !ok || !isName {
+			return fmt.Errorf("%q: no listing", line)
+		}
+		return c.prefix(p, class)
+	case len(fields) == 5 && fields[3] == "A": // owner, TTL, IN, A, code
+		if kind, addr := c.zone.Parse(fields[0]); kind.IsAddress() {
+			class, _ := parseCode(fields[4])
+			return c.prefix(netip.PrefixFrom(addr, addr.BitLen()), class)
+		}
+	}
+	return nil
+}
+
+// parseOwner is the reverse of appendOwner, without the final dot: it reads
+// the owner of a host or a wildcard, relative to the zone.
+func parseOwner(owner string) (netip.Prefix, bool) {
+	known, wild := strings.CutPrefix(owner, "*.")
+	if !wild {
+		if addr, ok := parseRelative(owner); ok {
+			return netip.PrefixFrom(addr, addr.BitLen()), true
+		}
+		return netip.Prefix{}, false
+	}
+	// Which family a wildcard is of shows when zeros complete it.
+	n := strings.Count(known, ".") + 1
+	for _, family := range []struct{ labels, step int }{{4, 8}, {nibbles6, 4}} {
+		if n >= family.labels {
+			continue
+		}
+		addr, ok := parseRelative(strings.Repeat("0.", family.labels-n) + known)
+		if ok && addr.BitLen() == family.labels*family.step {
+			return netip.PrefixFrom(addr, n*family.step), true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func parseRelative(owner string) (netip.Addr, bool) {
+	var buf [maxWire]byte
+	wire, ok := appendWire(buf[:0], owner)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	kind, addr := ParseLabels(wire)
+	return addr, kind.IsAddress()
+}

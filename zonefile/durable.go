@@ -1,0 +1,125 @@
+package zonefile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// beside is a file that is to take the place of another in one step. The
+// sequence, by which a reader and a crash at any moment find either the old
+// file whole or the new one:
+//
+//  1. create .NAME.new in the same directory (a left-over one of a crash is
+//     overwritten), write it, fsync;
+//  2. whoever wants to reads it back; set its time;
+//  3. rename it to NAME, which POSIX makes atomic;
+//  4. fsync the directory, without which the rename may be undone by a crash
+//     (google/renameio does not do this).
+//
+// Not safe against: disks that lie about fsync, and several processes that
+// write the same name.
+type beside struct {
+	path string // of the beside-file
+	name string // that it is to take
+}
+
+// writeBeside does the first step. On an error nothing is left behind.
+func writeBeside(dir, name string, write func(io.Writer) error) (beside, error) {
+	b := beside{path: filepath.Join(dir, "."+name+".new"), name: filepath.Join(dir, name)}
+	f, err := os.OpenFile(b.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return beside{}, err
+	}
+	if err = write(f); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return beside{}, errors.Join(err, b.discard())
+	}
+	return b, nil
+}
+
+func (b beside) discard() error {
+	if err := os.Remove(b.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// read hands the beside-file to a reader.
+func (b beside) read(fn func(io.Reader) error) error {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return fn(f)
+}
+
+// same reports whether the file whose place it would take has the same bytes.
+func (b beside) same() (bool, error) {
+	old, err := os.Open(b.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer old.Close()
+	same := false
+	err = b.read(func(r io.Reader) error {
+		same, err = equal(r, old)
+		return err
+	})
+	return same, err
+}
+
+func equal(a, b io.Reader) (bool, error) {
+	var bufA, bufB [1 << 16]byte
+	for {
+		n, errA := io.ReadFull(a, bufA[:])
+		m, errB := io.ReadFull(b, bufB[:])
+		if !bytes.Equal(bufA[:n], bufB[:m]) {
+			return false, nil
+		}
+		for _, err := range []error{errA, errB} {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return false, err
+			}
+		}
+		if errA != nil || errB != nil {
+			return errA != nil && errB != nil, nil
+		}
+	}
+}
+
+// date sets the time of the beside-file: whole seconds, and later than that of
+// the file whose place it takes. rsync passes over a file of the same size and
+// second, even if it differs.
+func (b beside) date(now time.Time) error {
+	mtime := now.Truncate(time.Second)
+	if old, err := os.Stat(b.name); err == nil && !mtime.After(old.ModTime()) {
+		mtime = old.ModTime().Truncate(time.Second).Add(time.Second)
+	}
+	return os.Chtimes(b.path, mtime, mtime)
+}
+
+// replace does the third step; syncDir must follow.
+func (b beside) replace() error { return os.Rename(b.path, b.name) }
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("fsync directory %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package zonefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"backscatter/listing"
+)
+
+// PublisherOptions are what a Publisher needs.
+type PublisherOptions struct {
+	Dir       string                   // where the files go; its parent exists
+	Zone      func() *Zone             // the zone as now configured
+	Formats   []Format                 // files to write
+	Every     time.Duration            // at most so often; at least a second
+	Snapshots func() *listing.Snapshot // the list as now in force
+	Logger    *slog.Logger
+	Metrics   *Metrics // nil: none
+}
+
+// Publisher keeps the files of one zone in one directory up to date.
+type Publisher struct {
+	o PublisherOptions
+
+	mu   sync.Mutex // one publication at a time; guards what follows
+	last published  // zero before the first
+}
+
+// published is what the files in the directory were made from.
+type published struct {
+	zone     *Zone
+	snapshot *listing.Snapshot
+	stamp    time.Time // of rbldnsd's formats
+	current  time.Time // when the files were last known to be those of the list in force
+}
+
+// File is a published file.
+type File struct {
+	Name    string `json:"name"`
+	Entries int    `json:"entries"`
+	Bytes   int64  `json:"bytes"`
+	Changed bool   `json:"changed"` // false: it had these bytes already, and was not touched
+}
+
+// Publication is what a call of Publish did.
+type Publication struct {
+	Zone   string `json:"zone"`
+	Dir    string `json:"dir"`
+	Serial uint32 `json:"serial"`
+	Files  []File `json:"files"`
+}
+
+// Changed reports whether any file changed.
+func (p Publication) Changed() bool {
+	return slices.ContainsFunc(p.Files, func(f File) bool { return f.Changed })
+}
+
+// NewPublisher returns a publisher, or says what is wrong with its options.
+func NewPublisher(o PublisherOptions) (*Publisher, error) {
+	var errs []error
+	if o.Dir == "" {
+		errs = append(errs, errors.New("dir: want a directory"))
+	}
+	if len(o.Formats) == 0 {
+		errs = append(errs, errors.New("formats: want one at least"))
+	}
+	for i, f := range o.Formats {
+		if _, err := ParseFormat(string(f)); err != nil {
+			errs = append(errs, err)
+		}
+		if slices.Contains(o.Formats[:i], f) {
+			errs = append(errs, fmt.Errorf("formats: %s stands there twice", f))
+		}
+	}
+	if o.Every < time.Second {
+		errs = append(errs, fmt.Errorf("every %s: want a second at least", o.Every))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("export to %q: %w", o.Dir, err)
+	}
+	return &Publisher{o: o}, nil
+}
+
+// Run publishes whenever the list or the zone's settings changed, at most once
+// every Every, until ctx ends. A publication that fails is logged, leaves the
+// former files, and is tried again after Every.
+func (p *Publisher) Run(ctx context.Context) error {
+	defer p.retire()
+	var complaint string
+	for started := false; ; started = true {
+		now := time.Now() //nolint:forbidigo // the loop reads the clock once a turn
+		if !started && p.o.Metrics != nil {
+			p.o.Metrics.age.set(p.key(), now) // an age is told even if no export succeeds
+		}
+		var wait <-chan struct{}
+		if s := p.o.Snapshots(); p.due(s, now) {
+			complaint = p.turn(now, complaint)
+		} else {
+			wait = s.Superseded()
+		}
+		// After a publication only time can begin the next turn.
+		timer := time.NewTimer(p.o.Every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-wait:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// turn publishes once and logs what came of it. It returns the error's text: a
+// full disk is told once, and not every minute.
+func (p *Publisher) turn(now time.Time, complaint string) string {
+	log := p.o.Logger.With("zone", p.o.Zone().Name, "dir", p.o.Dir)
+	done, err := p.Publish(now)
+	if err != nil {
+		if err.Error() != complaint {
+			log.Error("export failed, the former files stay", "err", err)
+		}
+		return err.Error()
+	}
+	if complaint != "" || done.Changed() {
+		entries := 0
+		for _, f := range done.Files {
+			entries = max(entries, f.Entries)
+		}
+		log.Info("list exported", "serial", done.Serial, "files", len(done.Files), "entries", entries)
+	}
+	return ""
+}
+
+// due reports whether the files have to be made anew; if not, they are known
+// to be current.
+func (p *Publisher) due(s *listing.Snapshot, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last.snapshot == s && p.last.zone == p.o.Zone() && p.last.stamp.Equal(stampAt(s, now)) {
+		p.confirm(now)
+		return false
+	}
+	return true
+}
+
+func (p *Publisher) confirm(now time.Time) {
+	p.last.current = now
+	if p.o.Metrics != nil {
+		p.o.Metrics.age.set(p.key(), now)
+	}
+}
+
+func (p *Publisher) key() ageKey { return ageKey{zone: p.o.Zone().Name, dir: p.o.Dir} }
+
+func (p *Publisher) retire() {
+	if p.o.Metrics != nil {
+		p.o.Metrics.age.forget(p.key())
+	}
+}
+
+// Current returns when the files were last known to be those of the list in
+// force: the zero time before the first publication.
+func (p *Publisher) Current() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last.current
+}
+
+// Publish makes all files from the list in force, now. Files that would have
+// the same bytes are not touched. All are written and read back before the
+// first takes its place; on an error the former files stay.
+func (p *Publisher) Publish(now time.Time) (Publication, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	zone, s := p.o.Zone(), p.o.Snapshots()
+	done, err := p.publish(zone, s, now)
+	if err != nil {
+		p.count(func(m *Metrics) { m.errors.WithLabelValues(zone.Name).Inc() })
+		return Publication{}, fmt.Errorf("export %s to %s: %w", zone.Name, p.o.Dir, err)
+	}
+	if done.Changed() {
+		p.count(func(m *Metrics) { m.publications.WithLabelValues(zone.Name).Inc() })
+	}
+	p.last = published{zone: zone, snapshot: s, stamp: stampAt(s, now)}
+	p.confirm(now)
+	return done, nil
+}
+
+func (p *Publisher) count(what func(*Metrics)) {
+	if p.o.Metrics != nil {
+		what(p.o.Metrics)
+	}
+}
+
+func (p *Publisher) publish(z *Zone, s *listing.Snapshot, now time.Time) (done Publication, err error) {
+	if err := os.Mkdir(p.o.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Publication{}, err
+	}
+	done = Publication{Zone: z.Name, Dir: p.o.Dir, Serial: s.Serial()}
+	var ready []beside
+	defer func() {
+		for _, b := range ready { // those that took their place are gone from here
+			err = errors.Join(err, b.discard())
+		}
+	}()
+	for _, f := range p.o.Formats {
+		b, stats, err := p.prepare(f, z, s, now)
+		if err != nil {
+			return Publication{}, err
+		}
+		ready = append(ready, b)
+		same, err := b.same()
+		if err != nil {
+			return Publication{}, err
+		}
+		done.Files = append(done.Files, File{Name: f.File(z), Entries: stats.Entries, Bytes: stats.Bytes, Changed: !same})
+	}
+	for i, b := range ready {
+		if !done.Files[i].Changed {
+			continue
+		}
+		if err := errors.Join(b.date(now), b.replace()); err != nil {
+			return Publication{}, err
+		}
+	}
+	if !done.Changed() {
+		return done, nil
+	}
+	return done, syncDir(p.o.Dir)
+}
+
+// prepare writes a file beside its place and reads it back.
+func (p *Publisher) prepare(f Format, z *Zone, s *listing.Snapshot, now time.Time) (beside, Stats, error) {
+	var stats Stats
+	b, err := writeBeside(p.o.Dir, f.File(z), func(w io.Writer) (err error) {
+		stats, err = WriteAt(w, f, z, s, now)
+		return err
+	})
+	if err != nil {
+		return beside{}, Stats{}, err
+	}
+	if err := b.read(func(r io.Reader) error { return check(r, f, z, s) }); err != nil {
+		return beside{}, Stats{}, errors.Join(fmt.Errorf("read back %s: %w", b.path, err), b.discard())
+	}
+	return b, stats, nil
+}

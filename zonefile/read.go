@@ -1,0 +1,155 @@
+package zonefile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"backscatter/listing"
+)
+
+// Item is something that a file lists.
+type Item struct {
+	Line   int          // where it stands
+	Prefix netip.Prefix // [listing.PrefixKey] takes it
+}
+
+// Read reads a list that somebody made, for import: [Plain], or [IP4Set] as
+// far as it means addresses. It returns what the file lists, sorted and without
+// overlaps, and the lines that cannot be taken. Test points (127.0.0.0/24) are
+// passed over, exclusions are taken out of what they exclude, and repetitions
+// are merged. The error is for a file that is not to be trusted at all.
+func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
+	parse, ok := map[Format]func(*reader, []byte) error{
+		Plain: (*reader).plain, IP4Set: (*reader).ip4set,
+	}[f]
+	if !ok {
+		return nil, nil, fmt.Errorf("read format %q: want txt or ip4set", f)
+	}
+	in := &reader{lines: newLines(r), widest: 0}
+	for in.next() {
+		if err := in.line(parse); err != nil {
+			in.problems = append(in.problems, in.problem(err.Error()))
+		}
+		if len(in.problems) > maxProblems {
+			return nil, in.problems, fmt.Errorf("read list: more than %d lines cannot be taken, is it %s at all", maxProblems, f)
+		}
+		if len(in.items)+len(in.excluded) > maxItems {
+			return nil, in.problems, fmt.Errorf("read list: more than %d entries", maxItems)
+		}
+	}
+	if in.err != nil {
+		return nil, in.problems, fmt.Errorf("read list, line %d: %w", in.number+1, in.err)
+	}
+	return in.listed(), in.problems, nil
+}
+
+// reader collects what one file lists.
+type reader struct {
+	*lines
+	items    []Item
+	excluded []netip.Prefix
+	problems []Problem
+	widest   int // $MAXRANGE4, as bits
+}
+
+// line takes one line, or tells why it cannot.
+func (r *reader) line(parse func(*reader, []byte) error) error {
+	switch text := bytes.TrimSpace(r.text); {
+	case r.long:
+		return fmt.Errorf("longer than %d bytes", maxLine)
+	case len(text) == 0:
+		return nil
+	case r.cut && text[0] != '#' && text[0] != ';':
+		return errors.New("the file ends without a newline, so this may be half an address: complete it")
+	default:
+		return parse(r, text)
+	}
+}
+
+// plain takes a line of one address or prefix, with or without a comment.
+func (r *reader) plain(text []byte) error {
+	if i := bytes.IndexAny(text, "#;"); i >= 0 {
+		text = bytes.TrimSpace(text[:i])
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	if bytes.ContainsAny(text, " \t") {
+		return errors.New("want one address or prefix a line")
+	}
+	key, err := listing.ParseKey(string(text))
+	if err != nil {
+		return err
+	}
+	r.add(key)
+	return nil
+}
+
+func (r *reader) add(key listing.Key) {
+	if p := key.Prefix(); !testNet.Overlaps(p) {
+		r.items = append(r.items, Item{Line: r.number, Prefix: p})
+	}
+}
+
+// listed returns the items without overlaps and without what is excluded.
+func (r *reader) listed() []Item {
+	slices.SortStableFunc(r.items, func(a, b Item) int { return listing.ComparePrefix(a.Prefix, b.Prefix) })
+	// Sorted so, whatever covers an item stands before it.
+	items := slices.CompactFunc(r.items, func(kept, next Item) bool { return covers(kept.Prefix, next.Prefix) })
+	if len(r.excluded) == 0 {
+		return items
+	}
+	slices.SortFunc(r.excluded, listing.ComparePrefix)
+	excluded := slices.CompactFunc(r.excluded, covers)
+	var left []Item
+	for _, item := range items {
+		for p := range without(item.Prefix, overlapping(excluded, item.Prefix)) {
+			left = append(left, Item{Line: item.Line, Prefix: p})
+		}
+	}
+	return left
+}
+
+func covers(wide, p netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }
+
+// overlapping returns the part of sorted, disjoint prefixes that overlaps p.
+func overlapping(sorted []netip.Prefix, p netip.Prefix) []netip.Prefix {
+	from, _ := slices.BinarySearchFunc(sorted, p, listing.ComparePrefix)
+	if from > 0 && covers(sorted[from-1], p) {
+		from--
+	}
+	to := from
+	for to < len(sorted) && sorted[to].Overlaps(p) {
+		to++
+	}
+	return sorted[from:to]
+}
+
+// without returns what is left of p, halving it where an exclusion lies
+// inside. What can be listed has at most 256 addresses, so this ends soon.
+func without(p netip.Prefix, excluded []netip.Prefix) func(yield func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) { subtract(p, excluded, yield) }
+}
+
+func subtract(p netip.Prefix, excluded []netip.Prefix, yield func(netip.Prefix) bool) bool {
+	inside := false
+	for _, x := range excluded {
+		if covers(x, p) {
+			return true
+		}
+		inside = inside || p.Overlaps(x)
+	}
+	if !inside {
+		return yield(p)
+	}
+	bits := p.Bits() + 1
+	upper := p.Addr().AsSlice()
+	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	addr, _ := netip.AddrFromSlice(upper)
+	return subtract(netip.PrefixFrom(p.Addr(), bits), excluded, yield) &&
+		subtract(netip.PrefixFrom(addr, bits), excluded, yield)
+}
