@@ -1,0 +1,155 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+// Each field carries its key, and its documentation for people in the tag
+// `doc`, from which the reference and the example file are made. `restart`
+// marks what a running server cannot take over by a reload, `default` says
+// where a default comes from that is no fixed value, and `need` marks the keys
+// that an item of a list cannot do without.
+
+// Config is the whole configuration, decoded and checked.
+type Config struct {
+	// File is where the configuration was read from; empty when there was none.
+	File string `key:"-"`
+
+	State           string        `key:"state" restart:"yes" default:"$STATE_DIRECTORY, else backscatter in the XDG state folder" doc:"Folder of the store, the control socket and the keys."`
+	DNS             DNS           `key:"dns" doc:"The DNS server."`
+	HTTP            HTTP          `key:"http" doc:"The web server: metrics, health, and the public look-up page."`
+	Zones           []Zone        `key:"zones" doc:"The zones that are answered for. A zone below another one is a zone of its own."`
+	Intake          Intake        `key:"intake" doc:"How reports come in."`
+	Reporters       []Reporter    `key:"reporters" doc:"Who reports: operators of sensors, with the relays they trust."`
+	Traps           []Trap        `key:"traps" doc:"Addresses that never send mail, so that no answer can be meant for them. Each item has a domain or an address."`
+	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
+	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
+	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
+	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" restart:"yes" doc:"The longest that a stop may take before what still runs is cut off."`
+
+	// strangers are variables of the environment that look like ours and name no key.
+	strangers []string
+}
+
+// DNS configures package dnsd.
+type DNS struct {
+	Listen          []string      `key:"listen" restart:"yes" doc:"Addresses with ports, each for UDP and TCP. An empty host is every address of the machine."`
+	Version         string        `key:"version" restart:"yes" doc:"Answer to version.bind and version.server (class CHAOS). Empty refuses the question."`
+	Hostname        string        `key:"hostname" restart:"yes" doc:"Answer to hostname.bind and id.server (class CHAOS). Empty refuses the question."`
+	MaxTCP          int           `key:"max_tcp" restart:"yes" doc:"TCP connections served at a time."`
+	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client address served at a time."`
+	TCPIdle         time.Duration `key:"tcp_idle" restart:"yes" doc:"How long a TCP connection may stay without a question (RFC 7766 §6.2.3)."`
+}
+
+// HTTP configures the web server.
+type HTTP struct {
+	Listen string `key:"listen" restart:"yes" doc:"Address with port. Empty turns the web server off."`
+}
+
+// Zone is one zone that is answered for.
+type Zone struct {
+	Name        string          `key:"name" need:"yes" doc:"Name of the zone."`
+	NS          []string        `key:"ns" need:"yes" doc:"Its name servers. Resolvers need at least one."`
+	Hostmaster  string          `key:"hostmaster" default:"hostmaster.NAME" doc:"Mailbox of the responsible person, written as a domain name (RFC 1035 §3.3.13)."`
+	TTL         time.Duration   `key:"ttl" doc:"How long resolvers keep a positive answer. It is cut to the time that a listing has left."`
+	NegativeTTL time.Duration   `key:"negative_ttl" doc:"How long resolvers keep a negative answer (RFC 2308), so how long a new listing may go unseen."`
+	Classes     []listing.Class `key:"classes" doc:"The classes that the zone carries: bounce, notice, autoreply, challenge, callout, manual."`
+	URL         string          `key:"url" default:"https://NAME/" doc:"Page about a listing, put before the address in text records."`
+	Refresh     time.Duration   `key:"refresh" doc:"How often a secondary asks for the serial (RFC 1035 §3.3.13)."`
+	Retry       time.Duration   `key:"retry" doc:"How soon a secondary asks again after a failure."`
+	Expire      time.Duration   `key:"expire" doc:"How long a secondary goes on answering without having reached us."`
+	Apex        Apex            `key:"apex" doc:"What the name of the zone itself answers beside SOA and NS."`
+}
+
+// Apex is what the name of a zone itself answers.
+type Apex struct {
+	Addresses []netip.Addr `key:"addresses" doc:"A and AAAA records, of the web page for instance."`
+	TXT       []string     `key:"txt" doc:"TXT records, each at most 255 bytes."`
+}
+
+// Intake configures the sensors.
+type Intake struct {
+	SMTP SMTP `key:"smtp" doc:"The SMTP trap. It takes mail for traps only and never sends any."`
+}
+
+// SMTP configures the SMTP trap.
+type SMTP struct {
+	Listen         string        `key:"listen" restart:"yes" doc:"Address with port. Empty turns the trap off."`
+	Reporter       string        `key:"reporter" restart:"yes" default:"the first of reporters" doc:"The reporter that the trap belongs to."`
+	Hostname       string        `key:"hostname" restart:"yes" default:"the machine's name" doc:"Name in the greeting."`
+	MaxSize        int           `key:"max_size" restart:"yes" doc:"Largest message in bytes."`
+	MaxRecipients  int           `key:"max_recipients" restart:"yes" doc:"Most recipients of one message."`
+	MaxConnections int           `key:"max_connections" restart:"yes" doc:"Connections served at a time."`
+	MaxPerClient   int           `key:"max_per_client" restart:"yes" doc:"Connections of one client address served at a time."`
+	Timeout        time.Duration `key:"timeout" restart:"yes" doc:"The longest wait for a line of the client."`
+}
+
+// Reporter is an enrolled operator of sensors.
+type Reporter struct {
+	Name         string         `key:"name" need:"yes" doc:"Short name: lower-case letters, digits, dots and hyphens."`
+	Organisation string         `key:"organisation" default:"NAME" doc:"Whom the reporter belongs to. Reporters of one organisation count as one voice."`
+	Relays       []netip.Prefix `key:"relays" doc:"Hosts whose Received lines are believed, forwarders included. They are never accused."`
+	Weight       float64        `key:"weight" doc:"What its reports count for in the score."`
+}
+
+// Trap is an address, or a whole domain, that never sends mail.
+type Trap struct {
+	Domain  string   `key:"domain" doc:"All addresses of this domain are traps, but for its senders."`
+	Address string   `key:"address" doc:"One address that is a trap."`
+	Senders []string `key:"senders" doc:"Addresses of the domain that do send mail, and so are no traps."`
+}
+
+// Policy is the listing rule. Every threshold has the default of the profile.
+type Policy struct {
+	Profile       string         `key:"profile" doc:"Where the defaults below come from: community, or solo for a server with the reports of one operator only."`
+	Window        time.Duration  `key:"window" doc:"How long an observation counts."`
+	Score         float64        `key:"score" doc:"Sum of class, reporter, context and age weights that is needed."`
+	Originals     int            `key:"originals" doc:"Different messages that were answered."`
+	TrapDomains   int            `key:"trap_domains" doc:"Different trap domains that were hit."`
+	Recipients    int            `key:"recipients" doc:"Different recipients that were hit."`
+	Organisations int            `key:"organisations" doc:"Different organisations that reported."`
+	Share         float64        `key:"share" doc:"The largest part of the needed score that one organisation may give, where two or more are needed."`
+	Span          time.Duration  `key:"span" doc:"Time from the first to the last observation."`
+	Lifetime      time.Duration  `key:"lifetime" doc:"How long a listing lasts after the last observation. It doubles for each earlier listing within memory."`
+	LifetimeMax   time.Duration  `key:"lifetime_max" doc:"The longest that doubling may reach."`
+	Memory        time.Duration  `key:"memory" doc:"How long an ended listing doubles the lifetime of the next."`
+	Relapse       time.Duration  `key:"relapse" doc:"How long after an expiry or a removal half the score and half the originals suffice."`
+	AgedTo        float64        `key:"aged_to" doc:"What an observation as old as the window still weighs; from 1 it falls in a line."`
+	SPFFactor     float64        `key:"spf_factor" doc:"Factor for a source that SPF would have told that the sender was forged."`
+	Weights       Weights        `key:"weights" doc:"What one observation of each class adds to the score."`
+	Listable      []netip.Prefix `key:"listable" doc:"Special-purpose prefixes that may be listed, for labs only."`
+}
+
+// Weights is what one observation of each class adds to the score.
+type Weights struct {
+	Bounce    float64 `key:"bounce" doc:"Delivery status notifications."`
+	Notice    float64 `key:"notice" doc:"Virus, spam and quarantine notices."`
+	Autoreply float64 `key:"autoreply" doc:"Vacation messages and other automatic answers."`
+	Challenge float64 `key:"challenge" doc:"Requests to confirm that one is human."`
+	Callout   float64 `key:"callout" doc:"Sender verification without a message. With 0 it is counted and shown only."`
+}
+
+// Exempt is a prefix that is never listed.
+type Exempt struct {
+	Prefix netip.Prefix `key:"prefix" need:"yes" doc:"Address or prefix."`
+	Reason string       `key:"reason" need:"yes" doc:"Why, for the next operator."`
+}
+
+// Export is one folder of files for mirrors.
+type Export struct {
+	Zone    string            `key:"zone" need:"yes" doc:"The zone that is written; one of zones."`
+	Dir     string            `key:"dir" need:"yes" doc:"Folder for the files."`
+	Formats []zonefile.Format `key:"formats" doc:"Files to write: ip4set, ip6trie, zone, txt."`
+	Every   time.Duration     `key:"every" doc:"The shortest time between two publications. Nothing is written while nothing changes."`
+}
+
+// Log configures the log.
+type Log struct {
+	Level  string `key:"level" doc:"Least level that is logged: debug, info, warn, error."`
+	Format string `key:"format" restart:"yes" doc:"text or json."`
+}

@@ -1,0 +1,122 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"backscatter/dnsd"
+	"backscatter/evidence/intake"
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+// Defaults returns what is in force where no file and no variable says
+// anything else: a server on loopback for the zone bl.example, without traps,
+// so that it lists nothing by itself. The state folder comes from
+// $STATE_DIRECTORY and the XDG variables in environ, a list of NAME=value.
+func Defaults(environ []string) *Config {
+	env := newEnvironment(environ)
+	c := env.defaults(listing.Community())
+	c.complete(env)
+	return c
+}
+
+// defaults returns the defaults under a policy, before complete.
+func (e environment) defaults(policy listing.Policy) *Config {
+	zone := defaultZone()
+	zone.Name = "bl.example"
+	zone.NS = []string{"ns1.bl.example"}
+	smtp, tcp := intake.DefaultLimits(), dnsd.DefaultLimits()
+	return &Config{
+		State: e.state(),
+		DNS: DNS{
+			Listen:          []string{"127.0.0.1:5300"},
+			MaxTCP:          tcp.TCPClients,
+			MaxTCPPerClient: tcp.TCPPerClient,
+			TCPIdle:         tcp.TCPIdle,
+		},
+		HTTP:  HTTP{Listen: "127.0.0.1:8053"},
+		Zones: []Zone{zone},
+		Intake: Intake{SMTP: SMTP{
+			Listen:         "127.0.0.1:2525",
+			MaxSize:        int(smtp.Size),
+			MaxRecipients:  smtp.Recipients,
+			MaxConnections: smtp.Connections,
+			MaxPerClient:   smtp.PerClient,
+			Timeout:        smtp.Idle,
+		}},
+		Reporters: []Reporter{{
+			Name:         "local",
+			Organisation: "local",
+			Relays:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+			Weight:       1,
+		}},
+		Policy:          policyFrom(policy),
+		Log:             Log{Level: "info", Format: "text"},
+		ShutdownTimeout: 20 * time.Second,
+	}
+}
+
+// defaultZone is what a zone has that says nothing.
+func defaultZone() Zone {
+	return Zone{
+		TTL:         5 * time.Minute,
+		NegativeTTL: 5 * time.Minute,
+		Classes: []listing.Class{
+			listing.ClassBounce, listing.ClassNotice, listing.ClassAutoreply, listing.ClassChallenge, listing.ClassManual,
+		},
+		Refresh: time.Hour,
+		Retry:   15 * time.Minute,
+		Expire:  24 * time.Hour,
+	}
+}
+
+// defaultExport is what an export has that says nothing.
+func defaultExport() Export {
+	return Export{Formats: []zonefile.Format{zonefile.IP4Set, zonefile.IP6Trie, zonefile.Master}, Every: time.Minute}
+}
+
+// policyFrom writes a listing policy as configuration.
+func policyFrom(p listing.Policy) Policy {
+	return Policy{
+		Profile:       p.Profile,
+		Window:        p.Window,
+		Score:         p.Score,
+		Originals:     p.Originals,
+		TrapDomains:   p.TrapDomains,
+		Recipients:    p.Recipients,
+		Organisations: p.Organisations,
+		Share:         p.Share,
+		Span:          p.Span,
+		Lifetime:      p.Lifetime,
+		LifetimeMax:   p.LifetimeMax,
+		Memory:        p.Memory,
+		Relapse:       p.Relapse,
+		AgedTo:        p.AgedTo,
+		SPFFactor:     p.SPFFactor,
+		Weights:       Weights(p.Weights),
+	}
+}
+
+// ListingPolicy returns the listing rule that the configuration asks for.
+func (c *Config) ListingPolicy() listing.Policy {
+	p := c.Policy
+	return listing.Policy{
+		Profile:       p.Profile,
+		Window:        p.Window,
+		Score:         p.Score,
+		Originals:     p.Originals,
+		TrapDomains:   p.TrapDomains,
+		Recipients:    p.Recipients,
+		Organisations: p.Organisations,
+		Share:         p.Share,
+		Span:          p.Span,
+		Lifetime:      p.Lifetime,
+		LifetimeMax:   p.LifetimeMax,
+		Memory:        p.Memory,
+		Relapse:       p.Relapse,
+		AgedTo:        p.AgedTo,
+		SPFFactor:     p.SPFFactor,
+		Weights:       listing.Weights(p.Weights),
+	}
+}
