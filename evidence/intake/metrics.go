@@ -1,0 +1,86 @@
+package intake
+
+import (
+	"backscatter/evidence"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics counts what comes in. The labels are from closed sets: nothing that
+// a sender chose becomes one.
+type Metrics struct {
+	reports     *prometheus.CounterVec
+	deferred    prometheus.Counter
+	connections *prometheus.CounterVec
+	open        prometheus.Gauge
+	recipients  *prometheus.CounterVec
+	messages    *prometheus.CounterVec
+	callouts    prometheus.Counter
+	held        prometheus.Gauge
+}
+
+// NewMetrics returns the package's metrics, registered with r unless it is nil.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "backscatter", Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		reports: counter("reports_total", "Reports judged, by verdict and reason.", "verdict", "reason"),
+		deferred: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "backscatter", Name: "reports_deferred_total",
+			Help: "Reports whose senders were asked to try again, since the store could not take them.",
+		}),
+		connections: counter("smtp_connections_total", "SMTP connections, by what was done with them.", "result"),
+		open: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "backscatter", Name: "smtp_connections", Help: "SMTP connections that are open.",
+		}),
+		recipients: counter("smtp_recipients_total", "SMTP recipients, by what was done with them.", "result"),
+		messages:   counter("smtp_messages_total", "SMTP messages, by what was done with them.", "result"),
+		callouts: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "backscatter", Name: "smtp_callouts_total",
+			Help: "SMTP transactions with a null sender and a trap as recipient that ended without a message.",
+		}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "backscatter", Name: "smtp_message_memory_bytes",
+			Help: "Memory taken by SMTP messages that are coming in, beyond what each session may take.",
+		}),
+	}
+	if r != nil {
+		r.MustRegister(m.reports, m.deferred, m.connections, m.open, m.recipients, m.messages, m.callouts, m.held)
+	}
+	return m
+}
+
+// orNone makes a nil Metrics usable.
+func (m *Metrics) orNone() *Metrics {
+	if m == nil {
+		return NewMetrics(nil)
+	}
+	return m
+}
+
+// reasons is every reason that is a label of its own.
+var reasons = map[string]bool{
+	"":                          true,
+	evidence.ReasonGenuine:      true,
+	evidence.ReasonUnattributed: true,
+	evidence.ReasonDouble:       true,
+	evidence.ReasonExempt:       true,
+	evidence.ReasonDuplicate:    true,
+	evidence.ReasonStale:        true,
+	evidence.ReasonOther:        true,
+	evidence.ReasonNoProof:      true,
+	evidence.ReasonReporter:     true,
+	evidence.ReasonEmpty:        true,
+	evidence.ReasonNotMail:      true,
+	ReasonPanic:                 true,
+	ReasonRefused:               true,
+}
+
+func (m *Metrics) report(f evidence.Finding) {
+	reason := f.Reason
+	if !reasons[reason] {
+		reason = "unlisted"
+	}
+	m.reports.WithLabelValues(string(f.Verdict), reason).Inc()
+}
