@@ -21,10 +21,8 @@ func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
 			want.entry(f, e)
 		}
 	}
-	if f != Plain {
-		for _, e := range z.testPoints() {
-			want.test |= e.Classes
-		}
+	for _, e := range z.testPoints() {
+		want.testPoint(f, e.Class)
 	}
 	in := &checker{lines: newLines(r), format: f, zone: z, tally: &got}
 	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), s.Serial(), want.entries)
@@ -42,8 +40,8 @@ func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
 		return in.err
 	case !whole:
 		return fmt.Errorf("does not end with %q: cut off", end)
-	case got.test != want.test:
-		return fmt.Errorf("has the test points of %q, want %q", got.test, want.test)
+	case got.test != want.test || got.tests != want.tests:
+		return fmt.Errorf("has %d test points, of %q, want %d, of %q", got.tests, got.test, want.tests, want.test)
 	case f == IP4Set && !in.excluded:
 		return fmt.Errorf("does not exclude 127.0.0.1 (RFC 5782 §5)")
 	case got.names != want.names || got.sum != want.sum:
@@ -58,6 +56,20 @@ type tally struct {
 	names   int // more than entries where wildcards are several
 	sum     uint64
 	test    listing.ClassSet
+	tests   int
+}
+
+// testPoint counts a test point as the format shows it: in a zone file under
+// both its names.
+func (t *tally) testPoint(f Format, class listing.Class) {
+	switch f {
+	case Plain:
+		return
+	case Master:
+		t.tests++
+	}
+	t.tests++
+	t.test |= listing.ClassSetOf(class)
 }
 
 // entry counts an entry of the snapshot as the format shows it.
@@ -117,7 +129,7 @@ func (c *checker) line() error {
 	case c.format == IP4Set && string(c.text) == "!127.0.0.1":
 		c.excluded = true
 		return nil
-	case c.text[0] == ':':
+	case c.format == IP4Set && c.text[0] == ':':
 		_, err := c.value(string(c.text))
 		return err
 	}
@@ -175,6 +187,7 @@ func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
 		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", p)
 	}
 	c.test |= listing.ClassSetOf(class)
+	c.tests++
 	return nil
 }
 

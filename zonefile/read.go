@@ -98,13 +98,12 @@ func (r *reader) add(key listing.Key) {
 // listed returns the items without overlaps and without what is excluded.
 func (r *reader) listed() []Item {
 	slices.SortStableFunc(r.items, func(a, b Item) int { return listing.ComparePrefix(a.Prefix, b.Prefix) })
-	// Sorted so, whatever covers an item stands before it.
-	items := slices.CompactFunc(r.items, func(kept, next Item) bool { return covers(kept.Prefix, next.Prefix) })
+	items := disjoint(r.items, func(item Item) netip.Prefix { return item.Prefix })
 	if len(r.excluded) == 0 {
 		return items
 	}
 	slices.SortFunc(r.excluded, listing.ComparePrefix)
-	excluded := slices.CompactFunc(r.excluded, covers)
+	excluded := disjoint(r.excluded, func(p netip.Prefix) netip.Prefix { return p })
 	var left []Item
 	for _, item := range items {
 		for p := range without(item.Prefix, overlapping(excluded, item.Prefix)) {
@@ -112,6 +111,18 @@ func (r *reader) listed() []Item {
 		}
 	}
 	return left
+}
+
+// disjoint drops, in place, what something before it covers. Sorted, whatever
+// covers an element stands before it.
+func disjoint[T any](sorted []T, prefix func(T) netip.Prefix) []T {
+	kept := sorted[:0]
+	for _, v := range sorted {
+		if len(kept) == 0 || !covers(prefix(kept[len(kept)-1]), prefix(v)) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
 }
 
 func covers(wide, p netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }

@@ -85,6 +85,11 @@ func sample() *listing.Snapshot {
 	)
 }
 
+// sampleHosts are two of the sample's entries.
+func sampleHosts() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("192.0.2.66/32"), netip.MustParsePrefix("192.0.2.67/32")}
+}
+
 // randomSnapshot has about n entries that do not overlap, most of them IPv4
 // hosts, in a space so small that neighbours are common.
 func randomSnapshot(rng *rand.Rand, n int) *listing.Snapshot {

@@ -1,0 +1,4 @@
+package zonefile
+
+// Check is what the publisher reads its files back with.
+var Check = check
