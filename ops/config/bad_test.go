@@ -94,7 +94,7 @@ func TestBadValues(t *testing.T) {
 		{"number for text", "dns: {version: 9.18}\n", []string{`bl.yaml:1: dns.version: want text, found the number 9.18; put it in quotes: "9.18"`}},
 		{"control character", "dns: {version: \"a\\u0007\"}\n", []string{`bl.yaml:1: dns.version: "a\a" has a control character in it; remove it`}},
 		{"not a number", "policy: {score: .nan, share: .inf}\n", []string{
-			`bl.yaml:1: policy.score: NaN: want 1 to 1e+06`, `bl.yaml:1: policy.share: +Inf: want 0.01 to 1`,
+			`bl.yaml:1: policy.score: NaN: want 1 to 1000000`, `bl.yaml:1: policy.share: +Inf: want 0.01 to 1`,
 		}},
 		{"prefix with host bits", "policy:\n  listable:\n  - 192.0.2.0/24\n  - 198.51.100.7/24\n", []string{
 			`bl.yaml:4: policy.listable[1]: 198.51.100.7/24 has bits set behind its length, did you mean 198.51.100.0/24`,
@@ -168,11 +168,11 @@ func TestBadSections(t *testing.T) {
 		}},
 		{"policy", "policy:\n  profile: lenient\n  score: 0\n  span: 8d\n  lifetime: 30d\n  weights: {bounce: -1}\n  organisations: 0\n", []string{
 			`bl.yaml:2: policy.profile: "lenient": want community or solo`,
-			`bl.yaml:3: policy.score: 0: want 1 to 1e+06`,
+			`bl.yaml:3: policy.score: 0: want 1 to 1000000`,
 			`bl.yaml:4: policy.span: 8 days: longer than the window of 7 days, nothing would ever be listed`,
 			`bl.yaml:5: policy.lifetime: 30 days: longer than lifetime_max 28 days`,
 			`bl.yaml:6: policy.weights.bounce: -1: want 0 to 100`,
-			`bl.yaml:7: policy.organisations: 0: want 1 to 1e+06`,
+			`bl.yaml:7: policy.organisations: 0: want 1 to 1000000`,
 		}},
 		{"listable", "policy:\n  listable: [192.0.2.0/24, 192.0.2.128/25, 192.0.0.0/16, 8.8.8.0/24]\n", []string{
 			`bl.yaml:2: policy.listable[2]: 192.0.0.0/16 is in no special-purpose block, so there is nothing to open; remove it, or write a narrower prefix`,

@@ -43,8 +43,30 @@ func (c *Config) ZoneSet() (*zonefile.Set, error) {
 	zones := make([]*zonefile.Zone, len(c.Zones))
 	for i := range c.Zones {
 		zones[i] = c.Zones[i].zone()
+		c.addHosts(zones[i])
 	}
 	return zonefile.NewSet(zones...)
+}
+
+// addHosts gives name servers of the zone's own the addresses that the server
+// listens on, where the configuration tells none: without an address nobody
+// could find them. A server that listens on all addresses does not know which
+// of them are its public ones; see Warnings.
+func (c *Config) addHosts(z *zonefile.Zone) {
+	var addrs []netip.Addr
+	for _, text := range c.DNS.Listen {
+		if listen, err := parseListen(text); err == nil && listen.Addr().IsValid() && !listen.Addr().IsUnspecified() {
+			addrs = append(addrs, listen.Addr().WithZone(""))
+		}
+	}
+	for _, ns := range z.Unreachable() {
+		if len(addrs) > 0 {
+			if z.Hosts == nil {
+				z.Hosts = map[string][]netip.Addr{}
+			}
+			z.Hosts[ns] = addrs
+		}
+	}
 }
 
 // ListingSettings returns what the store needs. The built-in exemptions are
@@ -220,6 +242,15 @@ func (c *Config) SMTPOptions() (intake.SMTPOptions, bool) {
 			Idle:        s.Timeout,
 		},
 	}, s.Listen != ""
+}
+
+// FirstReporter names the reporter of reports that name none; nothing when
+// there is none.
+func (c *Config) FirstReporter() string {
+	if len(c.Reporters) == 0 {
+		return ""
+	}
+	return c.Reporters[0].Name
 }
 
 // LogLevel returns the least level that is logged.

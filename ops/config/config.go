@@ -30,7 +30,7 @@ type Config struct {
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
-	ShutdownTimeout time.Duration `key:"shutdown_timeout" restart:"yes" doc:"The longest that a stop may take before what still runs is cut off."`
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" doc:"The longest that a stop may take before what still runs is cut off."`
 
 	// strangers are variables of the environment that look like ours and name no key.
 	strangers []string
@@ -150,6 +150,6 @@ type Export struct {
 
 // Log configures the log.
 type Log struct {
-	Level  string `key:"level" doc:"Least level that is logged: debug, info, warn, error."`
+	Level  string `key:"level" restart:"yes" doc:"Least level that is logged: debug, info, warn, error."`
 	Format string `key:"format" restart:"yes" doc:"text or json."`
 }

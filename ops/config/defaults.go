@@ -51,7 +51,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			Relays:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 			Weight:       1,
 		}},
-		Policy:          policyFrom(policy),
+		Policy:          PolicyFrom(policy),
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 20 * time.Second,
 	}
@@ -76,8 +76,8 @@ func defaultExport() Export {
 	return Export{Formats: []zonefile.Format{zonefile.IP4Set, zonefile.IP6Trie, zonefile.Master}, Every: time.Minute}
 }
 
-// policyFrom writes a listing policy as configuration.
-func policyFrom(p listing.Policy) Policy {
+// PolicyFrom writes a listing policy as configuration.
+func PolicyFrom(p listing.Policy) Policy {
 	return Policy{
 		Profile:       p.Profile,
 		Window:        p.Window,

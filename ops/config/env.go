@@ -17,7 +17,7 @@ import (
 const envPrefix = "BACKSCATTER_"
 
 // otherVariables are ours too, and name no key; the last is for tests.
-var otherVariables = []string{"CONFIG", "SOCKET", "PEERS"}
+var otherVariables = []string{"CONFIG", "PEERS"}
 
 // environment is what a load takes from the process around it.
 type environment struct {

@@ -49,20 +49,14 @@ func strict(from, to reflect.Value) (any, error) {
 }
 
 func durationFrom(from reflect.Value) (any, error) {
-	if from.Kind() != reflect.String {
-		if from.Kind() == reflect.Int || from.Kind() == reflect.Float64 {
-			return nil, fmt.Errorf("%v has no unit; write a duration like 90s, 10m, 24h or 7d", from.Interface())
-		}
-		return nil, fmt.Errorf("want a duration like 90s, 10m, 24h or 7d, found %s", show(from))
+	switch from.Kind() {
+	case reflect.String:
+		return ParseDuration(from.String())
+	case reflect.Int, reflect.Float64:
+		return nil, fmt.Errorf("%v has no unit; write a duration like %s", from.Interface(), durationExamples)
+	default:
+		return nil, fmt.Errorf("want a duration like %s, found %s", durationExamples, show(from))
 	}
-	d, err := parseDuration(from.String())
-	switch {
-	case errors.Is(err, errNoUnit):
-		return nil, fmt.Errorf("%s has no unit; write a duration like 90s, 10m, 24h or 7d", quote(from.String()))
-	case err != nil:
-		return nil, fmt.Errorf("%s is no duration; write one like 90s, 10m, 24h or 7d", quote(from.String()))
-	}
-	return d, nil
 }
 
 func countFrom(from reflect.Value) (any, error) {

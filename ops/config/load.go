@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -172,25 +173,16 @@ func (c *Config) complete(env environment) {
 	for i := range c.Zones {
 		z := &c.Zones[i]
 		name := strings.TrimSuffix(z.Name, ".")
-		if z.Hostmaster == "" {
-			z.Hostmaster = "hostmaster." + name
-		}
-		if z.URL == "" {
-			z.URL = "https://" + name + "/"
-		}
+		z.Hostmaster = cmp.Or(z.Hostmaster, "hostmaster."+name)
+		z.URL = cmp.Or(z.URL, "https://"+name+"/")
 	}
 	for i := range c.Reporters {
-		if c.Reporters[i].Organisation == "" {
-			c.Reporters[i].Organisation = c.Reporters[i].Name
-		}
+		r := &c.Reporters[i]
+		r.Organisation = cmp.Or(r.Organisation, r.Name)
 	}
 	smtp := &c.Intake.SMTP
-	if smtp.Reporter == "" && len(c.Reporters) > 0 {
-		smtp.Reporter = c.Reporters[0].Name
-	}
-	if smtp.Hostname == "" {
-		smtp.Hostname = env.hostname
-	}
+	smtp.Reporter = cmp.Or(smtp.Reporter, c.FirstReporter())
+	smtp.Hostname = cmp.Or(smtp.Hostname, env.hostname)
 }
 
 // flatten returns the values of a struct by the path of their keys, those of

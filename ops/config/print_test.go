@@ -186,7 +186,7 @@ func TestRestartNeeded(t *testing.T) {
 			c.Traps = []config.Trap{{Domain: "trap.example"}}
 			c.Policy.Score = 5
 			c.Reporters[0].Weight = 2
-			c.Log.Level = "debug"
+			c.ShutdownTimeout = time.Minute
 		}, nil},
 		{"sockets", func(c *config.Config) {
 			c.HTTP.Listen = "127.0.0.1:1"
@@ -202,6 +202,20 @@ func TestRestartNeeded(t *testing.T) {
 		if diff := gocmp.Diff(test.want, config.RestartNeeded(before, after)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", test.name, diff)
 		}
+	}
+}
+
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	before, after := parse(t, design), parse(t, design)
+	if keys := config.Changed(before, after); keys != nil {
+		t.Errorf("nothing was changed, got %v", keys)
+	}
+	after.DNS.Version = "2"
+	after.Traps[1].Address = "somebody@example.org"
+	after.Policy.Weights.Callout = 1
+	if diff := gocmp.Diff([]string{"dns.version", "traps", "policy.weights.callout"}, config.Changed(before, after)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
@@ -233,7 +247,7 @@ func TestWarnings(t *testing.T) {
 		{"long TTL", "zones: [{name: bl.example.org, ns: [ns.example.org], ttl: 2d}]\n" + traps, nil, []string{
 			"zones: bl.example.org lets resolvers keep answers for more than a day, so listings and removals are seen late",
 		}},
-		{"slips in the environment", zone + traps, []string{"BACKSCATTER_DNS_LISTNE=x", "BACKSCATTER_CONFIG=/c", "BACKSCATTER_PORT=tcp://192.0.2.1"}, []string{
+		{"slips in the environment", zone + traps, []string{"BACKSCATTER_DNS_LISTNE=x", "BACKSCATTER_CONFIG=/c", "BACKSCATTER_PEERS=require", "BACKSCATTER_PORT=tcp://192.0.2.1"}, []string{
 			"BACKSCATTER_DNS_LISTNE in the environment names no key of the configuration and is ignored",
 			"BACKSCATTER_PORT in the environment names no key of the configuration and is ignored",
 		}},

@@ -17,6 +17,16 @@ func RestartNeeded(before, after *Config) []string {
 	return keys
 }
 
+// Changed names the keys that differ between two configurations, in the order
+// of the reference.
+func Changed(before, after *Config) []string {
+	var keys []string
+	compare(schema(), reflect.ValueOf(*before), reflect.ValueOf(*after), func(f *field) {
+		keys = append(keys, f.path)
+	})
+	return keys
+}
+
 // compare calls differs for each key, lists as a whole, whose value differs.
 func compare(f *field, a, b reflect.Value, differs func(*field)) {
 	for _, sub := range f.fields {

@@ -22,6 +22,13 @@ func (c *Config) Warnings() []string {
 			warn("zones: %s lets resolvers keep answers for more than a day, so listings and removals are seen late", z.Name)
 		}
 	}
+	if zones, err := c.ZoneSet(); err == nil {
+		for _, z := range zones.All() {
+			for _, ns := range z.Unreachable() {
+				warn("zones: name server %s lies in the zone and has no address, so no resolver can find it; set apex.addresses of %s", ns, strings.TrimSuffix(z.Name, "."))
+			}
+		}
+	}
 	for _, name := range c.strangers {
 		warn("%s in the environment names no key of the configuration and is ignored", name)
 	}
