@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"backscatter/ops/config"
+	"backscatter/ops/control"
+)
+
+func (a *app) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "policy",
+		Short:   "Print the listing rule in force",
+		Long:    "Print the listing rule in force, in words that can be published (RFC 6471 §2.1.1).",
+		Example: "  backscatter policy",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				p, err := c.Policy(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.asJSON {
+					return a.printJSON(p)
+				}
+				_, err = fmt.Fprintln(a.out, strings.Join(p.Text, "\n"))
+				return err
+			})
+		},
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Have the daemon read its configuration anew",
+		Long: `Have the daemon read its configuration anew. Either all of the new configuration
+is taken over, or, when something is wrong with it or a change needs a restart,
+nothing is, and the error says what.`,
+		Example: "  backscatter reload",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.loadSocketConfig()
+			if err != nil {
+				return err
+			}
+			client := control.Dial(c)
+			defer client.Close()
+			result, err := client.Reload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.asJSON {
+				return a.printJSON(result)
+			}
+			if len(result.Changed) == 0 {
+				_, err = fmt.Fprintln(a.out, "reloaded; nothing has changed")
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "reloaded; changed: %s\n", strings.Join(result.Changed, ", "))
+			return err
+		},
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+// loadSocketConfig returns the daemon's socket. A configuration that is being
+// edited need not be right for that when the socket is named.
+func (a *app) loadSocketConfig() (string, error) {
+	if a.socket != "" {
+		return a.socket, nil
+	}
+	c, err := a.loadConfig()
+	if err != nil {
+		return "", err
+	}
+	return a.socketPath(c), nil
+}
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		Short:   "Check, print or explain the configuration",
+		Example: "  backscatter config check",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("config: unknown command %q, want check, print, example or reference", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:     "check [FILE]",
+			Short:   "Say everything that is wrong with the configuration",
+			Long:    "Read the configuration as serve would, and say everything that is wrong with it, each with its line. Exit code 2 when something is.",
+			Example: "  backscatter config check",
+			Args:    atMostOneFile,
+			RunE:    a.configCheck,
+		},
+		&cobra.Command{
+			Use:     "print [FILE]",
+			Short:   "Print the configuration in force, defaults included",
+			Example: "  backscatter config print",
+			Args:    atMostOneFile,
+			RunE: func(_ *cobra.Command, args []string) error {
+				c, err := a.configOf(args)
+				if err != nil {
+					return err
+				}
+				return c.Print(a.out)
+			},
+		},
+		&cobra.Command{
+			Use:     "example",
+			Short:   "Print an example configuration with every key explained",
+			Example: "  backscatter config example",
+			Args:    noArgs,
+			RunE:    func(*cobra.Command, []string) error { return config.WriteExample(a.out) },
+		},
+		&cobra.Command{
+			Use:     "reference",
+			Short:   "Print the configuration reference as Markdown",
+			Example: "  backscatter config reference",
+			Args:    noArgs,
+			RunE:    func(*cobra.Command, []string) error { return config.WriteReference(a.out) },
+		},
+	)
+	return cmd
+}
+
+func atMostOneFile(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError("%s: want at most one file", commandName(cmd))
+	}
+	return nil
+}
+
+func (a *app) configOf(args []string) (*config.Config, error) {
+	if len(args) == 1 {
+		return config.Load(args[0])
+	}
+	return a.loadConfig()
+}
+
+func (a *app) configCheck(_ *cobra.Command, args []string) error {
+	c, err := a.configOf(args)
+	if err != nil {
+		return err
+	}
+	for _, warning := range c.Warnings() {
+		fmt.Fprintf(a.err, "backscatter: warning: %s\n", warning)
+	}
+	where := c.File
+	if where == "" {
+		where = "no file; the defaults"
+	}
+	_, err = fmt.Fprintf(a.out, "%s: ok\n", where)
+	return err
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  backscatter version",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if a.asJSON {
+				return a.printJSON(map[string]string{
+					"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+				})
+			}
+			_, err := fmt.Fprintf(a.out, "backscatter %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}

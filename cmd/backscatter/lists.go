@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"backscatter/listing"
+	"backscatter/ops/control"
+)
+
+func (a *app) listingsCommand() *cobra.Command {
+	var class, within, by string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "listings [--class C] [--within PREFIX] [--by evidence|operator]",
+		Short: "Print what is listed",
+		Long: `Print what is listed, in the order of the addresses: since when, until when, by
+evidence or by an operator. A listing that an exemption hides, or that a wider one
+covers, is marked as not published.`,
+		Example: `  backscatter listings --within 192.0.2.0/24
+  backscatter listings --class notice --by evidence --json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := listingsRequest(class, within, by)
+			if err != nil {
+				return err
+			}
+			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				return a.printListings(cmd.Context(), c, r, limit)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&class, "class", "", "only `CLASS`: bounce, notice, autoreply, challenge, callout or manual")
+	cmd.Flags().StringVar(&within, "within", "", "only inside `PREFIX`")
+	cmd.Flags().StringVar(&by, "by", "", "only those by `WHOM`: evidence or operator")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most `N` (default: all)")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func listingsRequest(class, within, by string) (control.ListingsRequest, error) {
+	var r control.ListingsRequest
+	if by != "" && by != "evidence" && by != "operator" {
+		return r, usageError("--by %q: want evidence or operator", by)
+	}
+	err := r.By.UnmarshalText([]byte(by))
+	if err != nil {
+		return r, usageError("--by: %w", err)
+	}
+	if class != "" {
+		if r.Class, err = listing.ParseClass(class); err != nil {
+			return r, usageError("--class: %w", err)
+		}
+	}
+	if within != "" {
+		if r.Within, err = control.ParsePrefix(within); err != nil {
+			return r, usageError("--within: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// printListings prints page by page, so that a long list needs no memory. As
+// JSON it is one object a line.
+func (a *app) printListings(ctx context.Context, c *control.Client, r control.ListingsRequest, limit int) error {
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	if !a.asJSON {
+		fmt.Fprintln(w, "KEY\tCLASS\tBY\tEVENTS\tSINCE\tUNTIL\tNOTE")
+	}
+	for printed := 0; ; {
+		r.Limit = control.MaxPage
+		if limit > 0 {
+			r.Limit = min(limit-printed, r.Limit)
+		}
+		page, err := c.Listings(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, l := range page.Listings {
+			if err := a.printListing(w, l); err != nil {
+				return err
+			}
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		printed += len(page.Listings)
+		if page.Next == nil || limit > 0 && printed >= limit {
+			return nil
+		}
+		r.After = *page.Next
+	}
+}
+
+func (a *app) printListing(w io.Writer, l listing.Listing) error {
+	if a.asJSON {
+		return a.printJSONLine(l)
+	}
+	until, note := "permanent", l.Reason
+	if !l.Until.IsZero() {
+		until = stamp(l.Until)
+	}
+	switch {
+	case l.CoveredBy != nil:
+		note = strings.TrimSpace("covered by " + l.CoveredBy.String() + " " + note)
+	case !l.Published:
+		note = strings.TrimSpace("hidden by an exemption " + note)
+	}
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", l.Key, l.Class, l.By, l.Events, stamp(l.Since), until, printable(note))
+	return err
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var within string
+	var after uint64
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "audit [--within PREFIX] [--after N] [--limit N]",
+		Short: "Print who changed what, and why",
+		Long: `Print the audit, oldest first: every listing and its end, every order of an
+operator with the user who gave it, and why.`,
+		Example: `  backscatter audit --within 192.0.2.66
+  backscatter audit --limit 5 --json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := control.AuditRequest{After: after}
+			if within != "" {
+				var err error
+				if r.Within, err = control.ParsePrefix(within); err != nil {
+					return usageError("--within: %w", err)
+				}
+			}
+			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				return a.printAudit(cmd.Context(), c, r, limit)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&within, "within", "", "only what is about an address in `PREFIX`, or about a prefix around it")
+	cmd.Flags().Uint64Var(&after, "after", 0, "only entries after number `N`")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most `N` (default: all)")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *app) printAudit(ctx context.Context, c *control.Client, r control.AuditRequest, limit int) error {
+	for printed := 0; ; {
+		r.Limit = control.MaxPage
+		if limit > 0 {
+			r.Limit = min(limit-printed, r.Limit)
+		}
+		page, err := c.Audit(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			if err := a.printAuditEntry(e); err != nil {
+				return err
+			}
+		}
+		printed += len(page.Entries)
+		if page.Next == 0 || limit > 0 && printed >= limit {
+			return nil
+		}
+		r.After = page.Next
+	}
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	var format, zone, output string
+	cmd := &cobra.Command{
+		Use:   "export --format F [--zone Z] [--output FILE]",
+		Short: "Write the list as a file",
+		Long: `Write the list as it is published now, to standard output or durably to a file
+(written beside it, synced, then renamed). Formats: ip4set and ip6trie for
+rbldnsd, zone for BIND, NSD, Knot and others, txt for firewalls and scripts.`,
+		Example: `  backscatter export --format ip4set
+  backscatter export --format zone --zone bl.example --output bl.example.zone`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := control.ExportRequest{Format: format, Zone: zone}
+			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				if output == "" || output == "-" {
+					return c.Export(cmd.Context(), r, a.out)
+				}
+				return exportFile(cmd.Context(), c, r, output)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, zone or txt (required)")
+	cmd.Flags().StringVar(&zone, "zone", "", "`ZONE` to write (default: the only or first one)")
+	cmd.Flags().StringVar(&output, "output", "", "write to `FILE` instead of standard output")
+	return cmd
+}
+
+// exportFile writes beside the file and renames, so that its readers never see
+// a part of the list; the folder is synced last, so that the rename lasts.
+func exportFile(ctx context.Context, c *control.Client, r control.ExportRequest, name string) error {
+	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return fmt.Errorf("export to %s: %w", name, err)
+	}
+	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
+	if err := c.Export(ctx, r, f); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("export to %s: %w", name, err)
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return fmt.Errorf("export to %s: sync the folder: %w", name, err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("export to %s: sync the folder: %w", name, err)
+	}
+	return nil
+}
+
+func (a *app) importCommand() *cobra.Command {
+	var f orderFlags
+	var u untilFlags
+	var format string
+	cmd := &cobra.Command{
+		Use:   "import --format F --reason WHY (--for LONG|--permanent) FILE|-",
+		Short: "List by hand what a file holds",
+		Long: `List by hand, with class manual, what a list in a file or on standard input
+holds. Formats: txt (an address or prefix a line), ip4set (rbldnsd's). Lines that
+cannot be taken are all reported, and then nothing is changed.`,
+		Example: `  printf '192.0.2.7\n192.0.2.8\n' | backscatter import --format txt --reason "list of a friend" --for 168h -`,
+		Args:    exactArgs(1, "one file, or - for standard input"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			until, err := u.until(time.Now())
+			if err != nil {
+				return err
+			}
+			body, done, err := a.rereadable(args[0])
+			if err != nil {
+				return err
+			}
+			defer done()
+			// How many keys the file holds is known only when it was read.
+			return a.carryOut(cmd.Context(), f, largeChange+1, func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
+				if _, err := body.Seek(0, io.SeekStart); err != nil {
+					return control.OrderResult{}, fmt.Errorf("read %s: %w", args[0], err)
+				}
+				// A request closes its body; the file is read again for the next.
+				return c.Import(ctx, control.ImportRequest{Order: o, Format: format, Until: until}, io.NopCloser(body))
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	u.add(cmd.Flags())
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: txt or ip4set (required)")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+// rereadable opens a file to be read more than once; standard input is copied
+// to a temporary file first.
+func (a *app) rereadable(name string) (f *os.File, done func(), err error) {
+	if name != "-" {
+		if f, err = os.Open(name); err != nil {
+			return nil, nil, fmt.Errorf("import: %w", err)
+		}
+		return f, func() { f.Close() }, nil
+	}
+	if f, err = os.CreateTemp("", "backscatter-import-"); err != nil {
+		return nil, nil, fmt.Errorf("import: keep standard input: %w", err)
+	}
+	done = func() {
+		f.Close()
+		_ = os.Remove(f.Name()) // a temporary file that stays behind harms nobody
+	}
+	n, err := io.Copy(f, io.LimitReader(a.in, control.MaxOrderBytes+1))
+	if err == nil && n > control.MaxOrderBytes {
+		err = fmt.Errorf("more than %d bytes; import it in parts", control.MaxOrderBytes)
+	}
+	if err != nil {
+		done()
+		return nil, nil, fmt.Errorf("import: read standard input: %w", err)
+	}
+	return f, done, nil
+}

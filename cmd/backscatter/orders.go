@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"backscatter/listing"
+	"backscatter/ops/config"
+	"backscatter/ops/control"
+)
+
+// orderFlags are the flags of every command that changes the list.
+type orderFlags struct {
+	reason string
+	dryRun bool
+	yes    bool
+}
+
+func (f *orderFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.reason, "reason", "", "why, for the audit and for whoever asks later (required)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask before a large change")
+}
+
+func (f *orderFlags) order() (control.Order, error) {
+	if strings.TrimSpace(f.reason) == "" {
+		return control.Order{}, usageError("--reason is required: every change is explained in the audit, and to whoever asks for it later")
+	}
+	return control.Order{Reason: f.reason, DryRun: f.dryRun}, nil
+}
+
+// untilFlags say when an entry ends.
+type untilFlags struct {
+	duration  string
+	permanent bool
+}
+
+func (f *untilFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.duration, "for", "", "how `LONG`, such as 168h or 30d")
+	flags.BoolVar(&f.permanent, "permanent", false, "without an end")
+}
+
+// until returns the end, and the zero time for none.
+func (f *untilFlags) until(now time.Time) (time.Time, error) {
+	if (f.duration == "") == !f.permanent {
+		return time.Time{}, usageError("an end is required: give --for DURATION (such as 168h or 30d) or --permanent")
+	}
+	if f.permanent {
+		return time.Time{}, nil
+	}
+	d, err := config.ParseDuration(f.duration)
+	if err != nil || d <= 0 {
+		return time.Time{}, usageError("--for %q: want a duration with its unit, such as 168h or 30d", f.duration)
+	}
+	return now.Add(d).Truncate(time.Second), nil
+}
+
+const largeChange = 10 // a change of so few entries is never asked about
+
+// carryOut sends an order: first as a dry run where it could change much, to
+// ask, then in earnest.
+//
+// The flags were checked before anybody was asked for anything.
+func (a *app) carryOut(ctx context.Context, f orderFlags, keys int, send sender) error {
+	order, err := f.order()
+	if err != nil {
+		return err
+	}
+	return a.withClient(ctx, func(c *control.Client) error {
+		if !order.DryRun && !f.yes && keys > largeChange {
+			if err := a.askFirst(ctx, c, order, send); err != nil {
+				return err
+			}
+		}
+		result, err := send(ctx, c, order)
+		if err != nil {
+			return err
+		}
+		return a.printResult(result)
+	})
+}
+
+// sender sends one kind of order.
+type sender func(context.Context, *control.Client, control.Order) (control.OrderResult, error)
+
+func (a *app) askFirst(ctx context.Context, c *control.Client, order control.Order, send sender) error {
+	order.DryRun = true
+	would, err := send(ctx, c, order)
+	if err != nil {
+		return err
+	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	changed, all := would.NAdded+would.NRemoved, status.Store.Listings
+	if changed <= largeChange || changed*100 <= all {
+		return nil
+	}
+	return a.confirm(fmt.Sprintf("this adds %d and removes %d entries of a list of %d; go on", would.NAdded, would.NRemoved, all))
+}
+
+func (a *app) printResult(r control.OrderResult) error {
+	if a.asJSON {
+		return a.printJSON(r)
+	}
+	verbs := [2]string{"listed", "gone"}
+	if r.DryRun {
+		verbs = [2]string{"would be listed", "would be gone"}
+	}
+	for _, c := range r.Added {
+		fmt.Fprintf(a.out, "+ %s %s (%s)\n", c.Prefix, c.Class, c.Code)
+	}
+	for _, c := range r.Removed {
+		fmt.Fprintf(a.out, "- %s %s (%s)\n", c.Prefix, c.Class, c.Code)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(a.out, "! %s: %s\n", p.Key, p.Why)
+	}
+	_, err := fmt.Fprintf(a.out, "%d %s, %d %s, serial %d\n", r.NAdded, verbs[0], r.NRemoved, verbs[1], r.Serial)
+	return err
+}
+
+// maxLine bounds a line of a file of keys.
+const maxLine = 4096
+
+// readArgs returns the arguments; for each that is "-" the lines of standard
+// input, and for each "@FILE" those of the file. Empty lines and comments (#)
+// are passed over.
+func (a *app) readArgs(args []string) ([]string, error) {
+	var out []string
+	for _, arg := range args {
+		var lines []string
+		var err error
+		switch {
+		case arg == "-":
+			lines, err = readLines(a.in)
+		case strings.HasPrefix(arg, "@"):
+			lines, err = readFileLines(arg[1:])
+		default:
+			lines = []string{arg}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", arg, err)
+		}
+		out = append(out, lines...)
+	}
+	if len(out) == 0 {
+		return nil, usageError("no addresses were given")
+	}
+	return out, nil
+}
+
+func readFileLines(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readLines(f)
+}
+
+func readLines(r io.Reader) ([]string, error) {
+	var out []string
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(nil, maxLine)
+	for scanner.Scan() {
+		line, _, _ := strings.Cut(scanner.Text(), "#")
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out, scanner.Err()
+}
+
+// parseAll reads every argument before anything is done, and reports all that
+// are wrong.
+func parseAll[T any](texts []string, parse func(string) (T, error)) ([]T, error) {
+	out := make([]T, 0, len(texts))
+	var errs []error
+	for _, text := range texts {
+		v, err := parse(text)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, v)
+	}
+	if len(errs) > 0 {
+		return nil, &codeError{exitUsage, errors.Join(errs...)}
+	}
+	return out, nil
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var f orderFlags
+	var u untilFlags
+	cmd := &cobra.Command{
+		Use:   "list ADDRESS|PREFIX|-|@FILE... --reason WHY (--for LONG|--permanent)",
+		Short: "List addresses by hand",
+		Long: `List addresses by hand, with class manual (127.0.0.9). IPv6 addresses are listed
+with their /64. Prefixes may be no wider than /24 and /48, and must not overlap
+one that is listed by hand already. '-' reads standard input, '@FILE' a file, one
+a line. All are listed, or none.`,
+		Example: `  backscatter list 192.0.2.99 --reason "bounces to us, evidence in ticket 4711" --for 30d
+  backscatter list 198.51.100.0/24 2001:db8::25 --reason "relay farm" --for 168h --dry-run`,
+		Args: atLeastArgs(1, "the addresses to list"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			until, err := u.until(time.Now())
+			if err != nil {
+				return err
+			}
+			texts, err := a.readArgs(args)
+			if err != nil {
+				return err
+			}
+			keys, err := parseAll(texts, listing.ParseKey)
+			if err != nil {
+				return err
+			}
+			entries := make([]listing.Manual, len(keys))
+			for i, key := range keys {
+				entries[i] = listing.Manual{Key: key, Until: until}
+			}
+			return a.carryOut(cmd.Context(), f, len(entries), func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
+				return c.List(ctx, control.ListRequest{Order: o, Entries: entries})
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	u.add(cmd.Flags())
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *app) delistCommand() *cobra.Command {
+	var f orderFlags
+	var hold string
+	cmd := &cobra.Command{
+		Use:   "delist ADDRESS|PREFIX|-|@FILE... --reason WHY [--hold LONG]",
+		Short: "Take addresses off the list",
+		Long: `Take addresses off the list, whether evidence or an operator listed them. The
+evidence so far never counts again; new evidence can list an address anew, with
+half the thresholds for 30 days. --hold keeps automatic listing away for a while.
+To keep an address off for good, exempt it.`,
+		Example: `  backscatter delist 192.0.2.66 --reason "bounces turned off, see their mail of today"
+  backscatter delist 192.0.2.67 --reason "being repaired" --hold 7d`,
+		Args: atLeastArgs(1, "the addresses to take off"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var holdFor time.Duration
+			if hold != "" {
+				var err error
+				if holdFor, err = config.ParseDuration(hold); err != nil || holdFor <= 0 {
+					return usageError("--hold %q: want a duration with its unit, such as 168h or 7d", hold)
+				}
+			}
+			texts, err := a.readArgs(args)
+			if err != nil {
+				return err
+			}
+			keys, err := parseAll(texts, listing.ParseKey)
+			if err != nil {
+				return err
+			}
+			return a.carryOut(cmd.Context(), f, len(keys), func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
+				return c.Delist(ctx, control.DelistRequest{Order: o, Keys: keys, Hold: control.Duration(holdFor)})
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	cmd.Flags().StringVar(&hold, "hold", "", "keep automatic listing away for so `LONG`, such as 7d")
+	a.jsonFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"backscatter/evidence"
+	"backscatter/evidence/intake"
+	"backscatter/ops/control"
+	"backscatter/ops/daemon"
+)
+
+// reportFlags give the envelope where the message does not.
+type reportFlags struct {
+	reporter string
+	clientIP string
+	mailFrom string
+	rcpts    []string
+	dryRun   bool
+}
+
+func (a *app) reportCommand() *cobra.Command {
+	var f reportFlags
+	cmd := &cobra.Command{
+		Use:   "report [FILE|DIR|-]...",
+		Short: "Hand in backscatter that was received elsewhere",
+		Long: `Hand in messages: files (RFC 5322), mboxes, Maildirs, folders of them, or '-',
+a message or an mbox on standard input. The daemon judges each, and what it
+proves is stored before the command ends. Handing in a message twice counts once.
+
+Without arguments, standard input is exactly one message, whatever it looks like:
+this is the form for a mail server's pipe. When the daemon cannot be reached, or
+cannot store now, the exit code is 75, so that the mail server keeps the message
+and tries again.
+
+--reporter, --client-ip, --mail-from and --rcpt give the envelope where the
+message does not tell it. --dry-run judges without a daemon and stores nothing.`,
+		Example: `  backscatter report --dry-run --json bounce.eml
+  backscatter report --mail-from '' --rcpt left-in-2009@example.org < bounce.eml`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := f.request(cmd)
+			if err != nil {
+				return err
+			}
+			return a.report(cmd.Context(), f, r, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.reporter, "reporter", "", "`NAME` of the reporter that received the messages (default: the first one)")
+	flags.StringVar(&f.clientIP, "client-ip", "", "`ADDRESS` that connected to deliver them")
+	flags.StringVar(&f.mailFrom, "mail-from", "", "envelope `SENDER`; '' is the null sender")
+	flags.StringArrayVar(&f.rcpts, "rcpt", nil, "envelope `RECIPIENT`; can be given more than once")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "judge without a daemon, store nothing")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (f *reportFlags) request(cmd *cobra.Command) (control.ReportRequest, error) {
+	r := control.ReportRequest{Reporter: f.reporter, Recipients: f.rcpts}
+	if cmd.Flags().Changed("mail-from") {
+		r.MailFrom = &f.mailFrom
+	}
+	if f.clientIP != "" {
+		addr, err := netip.ParseAddr(f.clientIP)
+		if err != nil {
+			return r, usageError("--client-ip %q: want an IPv4 or IPv6 address", f.clientIP)
+		}
+		r.Client = addr.Unmap().WithZone("")
+	}
+	return r, nil
+}
+
+// judge is how one message gets its finding: by the daemon, or here.
+type judge func(context.Context, control.ReportRequest, intake.Item) (evidence.Finding, error)
+
+func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest, paths []string) error {
+	decide, done, err := a.judge(f)
+	if err != nil {
+		return tryAgain(err)
+	}
+	defer done()
+	items := intake.Walk(paths, a.in)
+	if len(paths) == 0 {
+		items = a.oneItem()
+	}
+	return a.reportAll(ctx, decide, r, items)
+}
+
+// oneItem takes standard input for one message: whoever wrote it could put a
+// From_ line in, and behind it a second message with trace lines of our relays.
+func (a *app) oneItem() iter.Seq2[intake.Item, error] {
+	return func(yield func(intake.Item, error) bool) { yield(intake.Message(a.in)) }
+}
+
+func (a *app) judge(f reportFlags) (judge, func(), error) {
+	c, err := a.loadConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.dryRun {
+		j, err := daemon.DryJudge(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(_ context.Context, r control.ReportRequest, item intake.Item) (evidence.Finding, error) {
+			return j(r, item.Raw, item.Truncated), nil
+		}, func() {}, nil
+	}
+	client := control.Dial(a.socketPath(c))
+	return func(ctx context.Context, r control.ReportRequest, item intake.Item) (evidence.Finding, error) {
+		r.Truncated = item.Truncated
+		return client.Report(ctx, r, item.Raw)
+	}, client.Close, nil
+}
+
+// tryAgain gives an error the exit code that makes a mail server keep the
+// message. Wrong flags are told before; whatever is wrong later may be mended,
+// and a message must not be returned, of all things, for a configuration that
+// is being edited.
+func tryAgain(err error) error { return &codeError{exitTryAgain, err} }
+
+// inFlight is how many messages are handed in at a time, so that they share
+// the store's commits.
+const inFlight = 32
+
+type judged struct {
+	finding evidence.Finding
+	err     error
+}
+
+// reportAll hands in all messages, several at a time, and prints the findings
+// in order. A message that cannot be read is told, and the rest goes on; a
+// daemon that cannot take one ends it.
+func (a *app) reportAll(ctx context.Context, decide judge, r control.ReportRequest, items iter.Seq2[intake.Item, error]) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	queue := make(chan chan judged, inFlight)
+	go func() { // ends with the items or with ctx; the loop below drains the queue
+		defer close(queue)
+		for item, err := range items {
+			answer := make(chan judged, 1)
+			select {
+			case queue <- answer:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				answer <- judged{finding: unreadable(item, err)}
+				continue
+			}
+			go func() { // bounded by the queue; writes into its buffer and ends
+				finding, err := decide(ctx, r, item)
+				finding.Path, finding.Index = item.Path, item.Index
+				answer <- judged{finding, err}
+			}()
+		}
+	}()
+	return a.printFindings(queue, cancel)
+}
+
+func unreadable(item intake.Item, err error) evidence.Finding {
+	return evidence.Finding{
+		Path: item.Path, Index: item.Index, Verdict: evidence.Failed, Reason: err.Error(),
+		Proofs: []string{}, Rules: []string{}, Original: evidence.FindingOriginal{Returned: evidence.ReturnedNone},
+	}
+}
+
+func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
+	bar := a.progress()
+	counts := map[evidence.Verdict]int{}
+	var failed error
+	for answer := range queue {
+		one := <-answer
+		if failed != nil {
+			continue // what was under way ends, and is not told
+		}
+		if one.err != nil {
+			failed = fmt.Errorf("%s, message %d: %w", one.finding.Path, one.finding.Index, one.err)
+			cancel()
+			continue
+		}
+		counts[one.finding.Verdict]++
+		_ = bar.Add(1) // a bar that cannot be drawn is no failure
+		if err := a.printFinding(one.finding); err != nil {
+			failed = err
+			cancel()
+		}
+	}
+	_ = bar.Finish()
+	if failed != nil {
+		return reportError(failed)
+	}
+	if !a.asJSON {
+		_, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed])
+		return err
+	}
+	return nil
+}
+
+// reportError tells what may work later from what never will.
+func reportError(err error) error {
+	var refused *control.Error
+	if errors.As(err, &refused) && refused.Code != control.CodeTryAgain && refused.Code != control.CodeInternal {
+		return err
+	}
+	return tryAgain(err)
+}
+
+// progress is a bar on a terminal, and nothing elsewhere.
+func (a *app) progress() *progressbar.ProgressBar {
+	if !isTerminal(a.err) || !isTerminal(a.out) {
+		return progressbar.DefaultSilent(-1)
+	}
+	return progressbar.NewOptions(-1,
+		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("messages"),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
+}
+
+func (a *app) printFinding(f evidence.Finding) error {
+	if a.asJSON {
+		return a.printJSONLine(f)
+	}
+	reason := f.Reason
+	if f.Verdict == evidence.Proven {
+		reason = fmt.Sprintf("by %v, level %s", f.Proofs, f.Level)
+	}
+	source := "no source"
+	if f.Source.IsValid() {
+		source = f.Source.String()
+	}
+	_, err := fmt.Fprintf(a.out, "%s:%d: %s %s from %s: %s\n", f.Path, f.Index, f.Verdict, f.Class, source, printable(reason))
+	return err
+}

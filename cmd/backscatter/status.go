@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"backscatter/listing"
+	"backscatter/ops/control"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Print what the daemon is doing",
+		Long:    "Print what the daemon is doing: whether it is ready and if not, why; what it serves, since when, and how the store and the exports are.",
+		Example: "  backscatter status",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				s, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.asJSON {
+					return a.printJSON(s)
+				}
+				var b strings.Builder
+				printStatus(&b, s)
+				_, err = io.WriteString(a.out, b.String())
+				return err
+			})
+		},
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func printStatus(b *strings.Builder, s control.Status) {
+	state := "ready"
+	switch {
+	case !s.Running:
+		state = "no daemon is running; this is what the store holds"
+	case !s.Ready:
+		state = "not ready: " + strings.Join(s.NotReady, "; ")
+	}
+	fmt.Fprintf(b, "backscatter   %s, %s\n", s.Version, state)
+	if s.Running {
+		fmt.Fprintf(b, "started       %s\n", stamp(s.Started))
+	}
+	for _, l := range s.Listen {
+		fmt.Fprintf(b, "%-13s %s/%s\n", l.Service, l.Network, l.Address)
+	}
+	st := s.Store
+	fmt.Fprintf(b, "list          %d published%s, serial %d of %s\n", st.Listings, byClass(st.Classes), st.Serial, stamp(st.Published))
+	fmt.Fprintf(b, "evidence      %d observations, newest %s, profile %s\n", st.Observations, stamp(st.NewestEvidence), st.Profile)
+	fmt.Fprintf(b, "store         %s, %d bytes, %d exemptions, %d audit entries\n", st.Path, st.FileSize, st.Exemptions, st.Audit)
+	if !st.Writable {
+		fmt.Fprintf(b, "              cannot be written: %s\n", st.WhyNot)
+	}
+	for _, e := range s.Exports {
+		fmt.Fprintf(b, "export        %s to %s, serial %d of %s\n", e.Zone, e.Dir, e.Serial, stamp(e.Published))
+		if e.Error != "" {
+			fmt.Fprintf(b, "              failed: %s\n", e.Error)
+		}
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(b, "warning       %s\n", w)
+	}
+}
+
+func byClass(classes map[string]int) string {
+	var parts []string
+	for class, n := range classes {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", class, n))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	slices.Sort(parts)
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// maxAuditPrefixes is how many addresses of one entry are printed for people.
+const maxAuditPrefixes = 3
+
+func (a *app) printAuditEntry(e listing.AuditEntry) error {
+	if a.asJSON {
+		return a.printJSONLine(e)
+	}
+	who := e.By.Name
+	if e.By.Via != "" {
+		who += " by " + e.By.Via
+	}
+	var about []string
+	for _, p := range e.Prefixes[:min(len(e.Prefixes), maxAuditPrefixes)] {
+		about = append(about, p.String())
+	}
+	if more := e.Count - len(about); more > 0 {
+		about = append(about, fmt.Sprintf("and %d more", more))
+	}
+	_, err := fmt.Fprintf(a.out, "%d  %s  %s  %s  %s: %s\n",
+		e.Number, stamp(e.Time), printable(who), e.Action, strings.Join(about, " "), printable(e.Reason))
+	return err
+}

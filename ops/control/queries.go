@@ -1,0 +1,293 @@
+package control
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+func (s *Server) status(*http.Request) (any, error) {
+	status := s.Status()
+	var err error
+	if status.Store, err = s.Store.Status(); err != nil {
+		return nil, err
+	}
+	return status, nil
+}
+
+func (s *Server) show(r *http.Request) (any, error) {
+	text := r.FormValue("key")
+	if text == "" {
+		return nil, fmt.Errorf("show: no address is named: %w", errBadRequest)
+	}
+	e, err := s.explain(text)
+	if err != nil {
+		return nil, err
+	}
+	if r.FormValue("public") != "" {
+		e = e.Public()
+	}
+	return e, nil
+}
+
+func (s *Server) explain(text string) (listing.Explanation, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return s.Store.Explain(addr)
+	}
+	key, err := listing.ParseKey(text)
+	if err != nil {
+		return listing.Explanation{}, err
+	}
+	return s.Store.ExplainKey(key)
+}
+
+func (s *Server) listings(r *http.Request) (any, error) {
+	var f listing.Filter
+	var err error
+	if f.Limit, err = limitParam(r); err != nil {
+		return nil, err
+	}
+	if f.Within, err = prefixParam(r, "within"); err != nil {
+		return nil, err
+	}
+	if by := r.FormValue("by"); by != "" {
+		if err = f.By.UnmarshalText([]byte(by)); err != nil {
+			return nil, fmt.Errorf("by: %w: %w", err, errBadRequest)
+		}
+	}
+	if name := r.FormValue("class"); name != "" {
+		if f.Class, err = listing.ParseClass(name); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, errBadRequest)
+		}
+	}
+	if after := r.FormValue("after"); after != "" {
+		if f.After, err = listing.ParseKey(after); err != nil {
+			return nil, err
+		}
+	}
+	page := ListingsPage{Listings: []listing.Listing{}}
+	found, err := s.Store.Listings(f)
+	if err != nil {
+		return nil, err
+	}
+	page.Listings = append(page.Listings, found...)
+	if n := len(found); n == f.Limit {
+		page.Next = &found[n-1].Key
+	}
+	return page, nil
+}
+
+func (s *Server) exemptions(*http.Request) (any, error) {
+	all, err := s.Store.Exemptions()
+	return ExemptionsPage{all}, err
+}
+
+func (s *Server) audit(r *http.Request) (any, error) {
+	var f listing.AuditFilter
+	var err error
+	if f.Limit, err = limitParam(r); err != nil {
+		return nil, err
+	}
+	if f.Within, err = prefixParam(r, "within"); err != nil {
+		return nil, err
+	}
+	if after := r.FormValue("after"); after != "" {
+		if f.After, err = strconv.ParseUint(after, 10, 64); err != nil {
+			return nil, fmt.Errorf("after: %q is no number: %w", after, errBadRequest)
+		}
+	}
+	page := AuditPage{Entries: []listing.AuditEntry{}}
+	found, err := s.Store.Audit(f)
+	if err != nil {
+		return nil, err
+	}
+	page.Entries = append(page.Entries, found...)
+	if n := len(found); n == f.Limit {
+		page.Next = found[n-1].Number
+	}
+	return page, nil
+}
+
+func limitParam(r *http.Request) (int, error) {
+	text := r.FormValue("limit")
+	if text == "" {
+		return MaxPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > MaxPage {
+		return 0, fmt.Errorf("limit: %q: want 1 to %d: %w", text, MaxPage, errBadRequest)
+	}
+	return n, nil
+}
+
+func (s *Server) policy(*http.Request) (any, error) {
+	p := s.Store.Settings().Policy
+	return PolicyPage{Profile: p.Profile, Text: p.Text(), Policy: p}, nil
+}
+
+// export streams one list. An error before the first byte is answered as one;
+// an error in the middle breaks the connection off, so that the client cannot
+// take a part for the whole.
+func (s *Server) export(w http.ResponseWriter, r *http.Request) {
+	zone, err := s.zone(r.FormValue("zone"))
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	format, err := zonefile.ParseFormat(r.FormValue("format"))
+	if err != nil {
+		writeError(w, fmt.Errorf("%w: %w", err, errBadRequest))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	begun := &begunWriter{to: w}
+	if _, err := zonefile.Write(begun, format, zone, s.Store.Snapshot()); err != nil {
+		if !begun.begun {
+			writeError(w, err)
+			return
+		}
+		s.Logger.Warn("export broken off", "zone", zone.Name, "format", string(format), "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// begunWriter knows whether anything was written.
+type begunWriter struct {
+	to    io.Writer
+	begun bool
+}
+
+func (w *begunWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.to.Write(p)
+}
+
+func (s *Server) zone(name string) (*zonefile.Zone, error) {
+	zones := s.Zones().All()
+	if name == "" && len(zones) > 0 {
+		return zones[0], nil
+	}
+	for _, z := range zones {
+		if sameName(z.Name, name) {
+			return z, nil
+		}
+	}
+	return nil, fmt.Errorf("zone %q is not configured, want one of %s: %w", name, zoneNames(zones), errBadRequest)
+}
+
+// importList lists by hand what the body holds. A list with a line that cannot
+// be taken changes nothing; all such lines are told.
+func (s *Server) importList(r *http.Request) (any, error) {
+	format, err := zonefile.ParseFormat(r.FormValue("format"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errBadRequest)
+	}
+	var until time.Time
+	if text := r.FormValue("until"); text != "" {
+		if until, err = time.Parse(time.RFC3339, text); err != nil {
+			return nil, fmt.Errorf("until: %w: %w", err, errBadRequest)
+		}
+	}
+	items, problems, err := zonefile.Read(r.Body, format)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	entries, more := manuals(items, until)
+	problems = append(problems, more...)
+	if len(problems) > 0 {
+		return nil, importError(problems)
+	}
+	o := Order{Reason: r.FormValue("reason"), DryRun: r.FormValue("dry_run") != ""}
+	result, err := s.Store.List(r.Context(), s.order(r, o), entries)
+	return orderResult(len(entries), result), err
+}
+
+// manuals turns what a file lists into operator listings, each key once.
+func manuals(items []zonefile.Item, until time.Time) ([]listing.Manual, []zonefile.Problem) {
+	entries := make([]listing.Manual, 0, len(items))
+	seen := make(map[listing.Key]bool, len(items))
+	var problems []zonefile.Problem
+	for _, item := range items {
+		key, err := listing.PrefixKey(item.Prefix)
+		if err != nil {
+			problems = append(problems, zonefile.Problem{Line: item.Line, Text: item.Prefix.String(), Why: err.Error()})
+			continue
+		}
+		if !seen[key] {
+			seen[key] = true
+			entries = append(entries, listing.Manual{Key: key, Until: until})
+		}
+	}
+	return entries, problems
+}
+
+// maxProblems is how many bad lines an error names; it counts the others.
+const maxProblems = 20
+
+func importError(problems []zonefile.Problem) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "import: %d lines cannot be taken, and nothing was changed", len(problems))
+	for _, p := range problems[:min(len(problems), maxProblems)] {
+		fmt.Fprintf(&b, "\n  line %d: %q: %s", p.Line, p.Text, p.Why)
+	}
+	if more := len(problems) - maxProblems; more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", more)
+	}
+	return fmt.Errorf("%s: %w", b.String(), errBadRequest)
+}
+
+func (s *Server) report(r *http.Request) (any, error) {
+	q, err := reportRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r.Body, MaxReportBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the report: %w: %w", err, errBadRequest)
+	}
+	if q.Reporter == "" {
+		q.Reporter = s.Reporter()
+	}
+	report := q.Report(time.Now())
+	report.Raw = raw[:min(len(raw), MaxReportBytes)]
+	report.Truncated = q.Truncated || len(raw) > MaxReportBytes
+	finding, err := s.Sink.Submit(r.Context(), report)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w: %w", err, errTryAgain)
+	}
+	return finding, nil
+}
+
+// reportRequest reads the envelope from a request's query.
+func reportRequest(r *http.Request) (q ReportRequest, err error) {
+	query := r.URL.Query()
+	q = ReportRequest{
+		Reporter:   query.Get("reporter"),
+		Recipients: query["rcpt"],
+		Truncated:  query.Has("truncated"),
+	}
+	if query.Has("mail_from") {
+		from := query.Get("mail_from")
+		q.MailFrom = &from
+	}
+	if text := query.Get("received"); text != "" {
+		if q.Received, err = time.Parse(time.RFC3339, text); err != nil {
+			return q, fmt.Errorf("received: %w: %w", err, errBadRequest)
+		}
+	}
+	if text := query.Get("client_ip"); text != "" {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return q, fmt.Errorf("client_ip: %q is no address: %w", text, errBadRequest)
+		}
+		q.Client = addr.Unmap().WithZone("")
+	}
+	return q, nil
+}

@@ -1,0 +1,225 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"backscatter/evidence"
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+var (
+	errBadRequest = errors.New("bad request")
+	errTryAgain   = errors.New("try again later")
+)
+
+// Sink takes in a report, judges it and keeps what it proves. An error means
+// that the report was not taken in, and that it should be sent again.
+type Sink interface {
+	Submit(ctx context.Context, r evidence.Report) (evidence.Finding, error)
+}
+
+// Options are what the server works on.
+type Options struct {
+	Store *listing.Store
+	Sink  Sink
+	Zones func() *zonefile.Set
+	// Reporter names the reporter of reports that name none.
+	Reporter func() string
+	Reload   func(ctx context.Context, by listing.Actor) (ReloadResult, error) // nil: there is nothing to reload
+	Status   func() Status                                                     // all but Store
+	Logger   *slog.Logger
+}
+
+// Server answers the operators' requests. It is an [http.Handler].
+type Server struct {
+	Options
+	mux *http.ServeMux
+}
+
+// NewServer returns a server that works on o.
+func NewServer(o Options) *Server {
+	s := &Server{Options: o, mux: http.NewServeMux()}
+	s.get("/v1/ping", func(*http.Request) (any, error) { return struct{}{}, nil })
+	s.get("/v1/status", s.status)
+	s.get("/v1/show", s.show)
+	s.get("/v1/listings", s.listings)
+	s.get("/v1/exemptions", s.exemptions)
+	s.get("/v1/audit", s.audit)
+	s.get("/v1/policy", s.policy)
+	s.mux.HandleFunc("GET /v1/export", s.export)
+	s.post("/v1/list", s.list)
+	s.post("/v1/delist", s.delist)
+	s.post("/v1/exempt", s.exempt)
+	s.post("/v1/unexempt", s.unexempt)
+	s.post("/v1/import", s.importList)
+	s.post("/v1/report", s.report)
+	s.post("/v1/reload", s.reload)
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(p) // the way to break off an answer that has begun
+		}
+		s.Logger.Error("control request panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		writeError(w, fmt.Errorf("%s %s: internal error, see the daemon's log", r.Method, r.URL.Path))
+	}()
+	s.mux.ServeHTTP(w, r)
+}
+
+// HTTP returns an HTTP server for a unix socket, with its bounds set; whoever
+// owns the process's life serves and stops it.
+func (s *Server) HTTP() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return withActor(ctx, peerActor(c))
+		},
+	}
+}
+
+type handler func(r *http.Request) (any, error)
+
+func (s *Server) get(path string, h handler)  { s.handle("GET "+path, h) }
+func (s *Server) post(path string, h handler) { s.handle("POST "+path, h) }
+
+func (s *Server) handle(pattern string, h handler) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxOrderBytes)
+		result, err := h(r)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(result); err != nil {
+			s.Logger.Debug("control answer not delivered", "path", r.URL.Path, "err", err)
+		}
+	})
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	status, code := statusOf(err)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		status, code = http.StatusRequestEntityTooLarge, CodeBadRequest
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	body, _ := json.Marshal(errorBody{&Error{Code: code, Message: err.Error()}}) // two strings
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// decode reads the JSON of an order strictly: an unknown field is an error, so
+// that a client which is newer than the daemon is not half understood.
+func decode(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("read the order: %w: %w", err, errBadRequest)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the order: more than one JSON value: %w", errBadRequest)
+	}
+	return nil
+}
+
+func (s *Server) order(r *http.Request, o Order) listing.Order {
+	return listing.Order{By: actorOf(r.Context()), Reason: o.Reason, DryRun: o.DryRun}
+}
+
+func (s *Server) list(r *http.Request) (any, error) {
+	var q ListRequest
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	result, err := s.Store.List(r.Context(), s.order(r, q.Order), q.Entries)
+	return orderResult(len(q.Entries), result), err
+}
+
+func (s *Server) delist(r *http.Request) (any, error) {
+	var q DelistRequest
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Delist(r.Context(), s.order(r, q.Order), q.Keys, time.Duration(q.Hold))
+	return orderResult(len(q.Keys), result), err
+}
+
+func (s *Server) exempt(r *http.Request) (any, error) {
+	var q ExemptRequest
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Exempt(r.Context(), s.order(r, q.Order), q.Exemptions)
+	return orderResult(len(q.Exemptions), result), err
+}
+
+func (s *Server) unexempt(r *http.Request) (any, error) {
+	var q UnexemptRequest
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Unexempt(r.Context(), s.order(r, q.Order), q.Prefixes)
+	return orderResult(len(q.Prefixes), result), err
+}
+
+func (s *Server) reload(r *http.Request) (any, error) {
+	if s.Reload == nil {
+		return nil, fmt.Errorf("reload: no daemon is running, so there is nothing to reload: %w", errBadRequest)
+	}
+	return s.Reload(r.Context(), actorOf(r.Context()))
+}
+
+// prefixParam reads an optional prefix or address.
+func prefixParam(r *http.Request, name string) (netip.Prefix, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%s: %w: %w", name, err, errBadRequest)
+	}
+	return p, nil
+}
+
+// ParsePrefix reads a prefix, or an address as the prefix of just it; mapped
+// IPv4 becomes IPv4, and host bits are cleared.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is no IPv4 or IPv6 address and no prefix", text)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("%s is wider than all of IPv4", p)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}

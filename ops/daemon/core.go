@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"backscatter/evidence"
+	"backscatter/evidence/intake"
+	"backscatter/listing"
+	"backscatter/ops/config"
+	"backscatter/zonefile"
+)
+
+// Names of files in the state folder.
+const (
+	StoreName = "backscatter.db"
+	keyName   = "recipients.key"
+)
+
+// rules is everything that a reload replaces, built whole before anything is
+// replaced.
+type rules struct {
+	config   *config.Config
+	zones    *zonefile.Set
+	traps    *evidence.Traps
+	judge    *evidence.Judge
+	settings listing.Settings
+}
+
+func buildRules(c *config.Config, key [32]byte) (*rules, error) {
+	zones, err := c.ZoneSet()
+	if err != nil {
+		return nil, fmt.Errorf("build the zones: %w", err)
+	}
+	judging, err := c.JudgeConfig(key)
+	if err != nil {
+		return nil, fmt.Errorf("build the judge: %w", err)
+	}
+	judge, err := evidence.NewJudge(judging)
+	if err != nil {
+		return nil, fmt.Errorf("build the judge: %w", err)
+	}
+	settings, err := c.ListingSettings()
+	if err != nil {
+		return nil, fmt.Errorf("build the listing rule: %w", err)
+	}
+	return &rules{config: c, zones: zones, traps: judging.Traps, judge: judge, settings: settings}, nil
+}
+
+// core is the part that a daemon and a command without a daemon share: the
+// store, and the desk at which reports are handed in.
+type core struct {
+	key   [32]byte
+	rules atomic.Pointer[rules]
+	store *listing.Store
+	desk  *intake.Desk
+
+	intakeMetrics *intake.Metrics
+}
+
+// openCore opens the store and what stands on it.
+func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) (*core, error) {
+	if err := prepareState(c.State); err != nil {
+		return nil, err
+	}
+	key, err := loadKey(filepath.Join(c.State, keyName))
+	if err != nil {
+		return nil, err
+	}
+	r, err := buildRules(c, key)
+	if err != nil {
+		return nil, err
+	}
+	store, err := listing.Open(filepath.Join(c.State, StoreName), listing.Options{
+		Settings: r.settings, Logger: logger.With("room", "listing"), Metrics: reg,
+	})
+	if err != nil {
+		return nil, err
+	}
+	k := &core{key: key, store: store, intakeMetrics: intake.NewMetrics(reg)}
+	k.rules.Store(r)
+	k.desk = intake.NewDesk(intake.DeskOptions{
+		Judge: r.judge, Store: store, Logger: logger.With("room", "intake"), Metrics: k.intakeMetrics,
+	})
+	return k, nil
+}
+
+// reporter is the one whose reports name none: the first.
+func (k *core) reporter() string { return k.rules.Load().config.FirstReporter() }
+
+func (k *core) zones() *zonefile.Set   { return k.rules.Load().zones }
+func (k *core) traps() *evidence.Traps { return k.rules.Load().traps }
+
+// prepareState makes the state folder and checks that it can be written, so
+// that what is wrong is said once and clearly.
+func prepareState(dir string) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make the state folder: %w; make it by hand, or name another with 'state:'", err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return fmt.Errorf("write in the state folder %s: %w; give it to the daemon's user, or name another with 'state:'", dir, err)
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
