@@ -40,7 +40,7 @@ func (s *Snapshot) Next(n Next) *Snapshot {
 			nets++
 		}
 	}
-	if nets > minNetCopies+s.nets.Size()/16 {
+	if nets > minNetCopies+s.nets.Size()/64 {
 		d.nets, d.own = s.nets.Clone(), true
 	}
 	d.edits = make([]edit, 0, len(n.Removed)+len(n.Added)-nets)

@@ -135,7 +135,7 @@ func (p Policy) Validate() error {
 	}
 	number := func(name string, v, least, most float64) {
 		if math.IsNaN(v) || v < least || v > most {
-			errs = append(errs, fmt.Errorf("policy %s %v: want %v to %v", name, v, least, most))
+			errs = append(errs, fmt.Errorf("policy %s %s: want %s to %s", name, decimal(v), decimal(least), decimal(most)))
 		}
 	}
 	period := func(name string, d, least time.Duration) {

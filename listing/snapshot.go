@@ -168,7 +168,7 @@ func (s *Snapshot) within4(p netip.Prefix, yield func(Entry) bool) {
 			if first > next && !s.hosts.between(next, first-1, host) {
 				return
 			}
-			next = max(next, first)
+			next = first
 			if !yield(s.entry(q, net.ref)) {
 				return
 			}
