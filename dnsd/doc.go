@@ -1,0 +1,19 @@
+// Package dnsd owns the DNS on the wire: the sockets, what comes in over them,
+// and the answers that go out.
+//
+// [Answer] is the whole of the protocol as a pure function: a snapshot, a set
+// of zones and a question go in, a message comes out. [Server] is the sockets
+// round it. What a listing looks like as DNS data is package zonefile's, what
+// is listed is package listing's; this package knows neither evidence, nor the
+// database, nor configuration.
+//
+// # Invariants
+//
+//   - A question is answered from one snapshot and one set of zones, loaded once.
+//   - Answering takes no lock, does no I/O, and reads no clock but the coarse
+//     one that [Server.Serve] moves each second.
+//   - Nothing is answered that is itself an answer, and no answer is longer
+//     than what the asker said that it takes.
+//   - Goroutines, connections, queues and buffers are bounded, whatever comes in.
+//   - A panic costs one question, never the server.
+package dnsd

@@ -1,0 +1,251 @@
+package dnsd
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Kind is what a packet was about, as it is counted.
+type Kind uint8
+
+// The kinds of packets.
+const (
+	Dropped        Kind = iota // not answered
+	Listed                     // an address that is listed, or a test point
+	Unlisted                   // an address that is not
+	Partial                    // a name above addresses: an empty non-terminal
+	NoAddress                  // a name in a zone that is none of the others
+	Apex                       // a zone's own name
+	Status                     // _status
+	Transfer                   // a whole zone, or what changed
+	Chaos                      // who we are
+	Refused                    // outside the zones, or not allowed
+	Malformed                  // no well-formed question
+	BadVersion                 // a version of EDNS that we do not speak
+	NotImplemented             // an operation that we do not do
+	Failed                     // our fault
+	kinds
+)
+
+var kindNames = [kinds]string{
+	"dropped", "listed", "unlisted", "partial", "no_address", "apex", "status", "transfer", "chaos",
+	"refused", "malformed", "bad_version", "not_implemented", "failed",
+}
+
+// String returns the kind's name.
+func (k Kind) String() string {
+	if k < kinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Labels come from closed sets: what is in none of them is "other".
+var (
+	countedTypes = [...]uint16{
+		dns.TypeNone, // of a packet without a whole question
+		dns.TypeA, dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypePTR, dns.TypeMX, dns.TypeTXT, dns.TypeAAAA, dns.TypeSRV,
+		dns.TypeDS, dns.TypeDNSKEY, dns.TypeSVCB, dns.TypeHTTPS, dns.TypeIXFR, dns.TypeAXFR, dns.TypeANY,
+	}
+	countedRcodes = [...]int{
+		dns.RcodeSuccess, dns.RcodeFormatError, dns.RcodeServerFailure, dns.RcodeNameError,
+		dns.RcodeNotImplemented, dns.RcodeRefused, dns.RcodeBadVers,
+	}
+	rcodeNames = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"}
+)
+
+const other = "other"
+
+// Reasons why a packet got no answer.
+const (
+	noQuestion  = iota // an answer, or less than a header
+	notSent            // the answer could not be sent
+	dropReasons        //
+)
+
+var dropNames = [dropReasons]string{"no_question", "not_sent"}
+
+// tally counts what one worker did. Workers have one each, so that they do not
+// take the counter from each other's cache; [metrics] adds them up.
+type tally struct {
+	transport Transport
+	family    family
+
+	answers   [kinds][len(countedTypes) + 1][len(countedRcodes) + 1]atomic.Uint64
+	truncated atomic.Uint64
+	dropped   [dropReasons]atomic.Uint64
+}
+
+// family is the IP version of a packet.
+type family uint8
+
+const (
+	ipv4Family family = iota
+	ipv6Family
+	families
+)
+
+var familyNames = [families]string{"ipv4", "ipv6"}
+
+func (t *tally) count(v Verdict) {
+	if v.Kind == Dropped {
+		t.dropped[noQuestion].Add(1)
+		return
+	}
+	t.answers[v.Kind][indexOf(countedTypes[:], v.Type)][indexOf(countedRcodes[:], v.Rcode)].Add(1)
+	if v.Truncated {
+		t.truncated.Add(1)
+	}
+}
+
+// indexOf returns where v stands in set, or the place behind all for what is not there.
+func indexOf[T comparable](set []T, v T) int {
+	for i, have := range set {
+		if have == v {
+			return i
+		}
+	}
+	return len(set)
+}
+
+// metrics is what the package shows.
+type metrics struct {
+	mu      sync.Mutex // guards tallies, which grows when a socket is opened
+	tallies []*tally
+
+	answers   *prometheus.Desc
+	truncated *prometheus.Desc
+	dropped   *prometheus.Desc
+
+	panics      prometheus.Counter
+	connections prometheus.Gauge
+	accepted    prometheus.Counter
+	evicted     *prometheus.CounterVec
+}
+
+// Reasons why a TCP connection was closed for another.
+const (
+	evictedForAll    = "limit_in_all"
+	evictedForClient = "limit_per_client"
+)
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		answers: prometheus.NewDesc("backscatter_dns_answers_total",
+			"Answers by transport, IP version, what was asked about, type and rcode.",
+			[]string{"transport", "family", "kind", "type", "rcode"}, nil),
+		truncated: prometheus.NewDesc("backscatter_dns_truncated_total",
+			"Answers that did not fit and sent the asker to TCP.", []string{"transport", "family"}, nil),
+		dropped: prometheus.NewDesc("backscatter_dns_dropped_total",
+			"Packets that got no answer, by reason.", []string{"transport", "family", "reason"}, nil),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "backscatter_dns_panics_total",
+			Help: "Questions that made the server panic and were answered SERVFAIL.",
+		}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "backscatter_dns_tcp_connections",
+			Help: "TCP connections that are open.",
+		}),
+		accepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "backscatter_dns_tcp_accepted_total",
+			Help: "TCP connections that were accepted.",
+		}),
+		evicted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "backscatter_dns_tcp_evicted_total",
+			Help: "TCP connections that were closed for a newer one, by the limit that was reached.",
+		}, []string{"reason"}),
+	}
+	m.evicted.WithLabelValues(evictedForAll)
+	m.evicted.WithLabelValues(evictedForClient)
+	if reg != nil {
+		reg.MustRegister(m, m.panics, m.connections, m.accepted, m.evicted)
+	}
+	return m
+}
+
+// tally returns a new place to count in.
+func (m *metrics) tally(transport Transport, f family) *tally {
+	t := &tally{transport: transport, family: f}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tallies = append(m.tallies, t)
+	return t
+}
+
+// Describe implements [prometheus.Collector].
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- m.answers
+	ch <- m.truncated
+	ch <- m.dropped
+}
+
+// Collect implements [prometheus.Collector].
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for transport := range transportNames {
+		for f := range familyNames {
+			m.collect(ch, Transport(transport), family(f))
+		}
+	}
+}
+
+// collect adds up the tallies of one transport and family. Of the answers only
+// what happened is shown: the labels have thousands of combinations.
+func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f family) {
+	var sum tally
+	for _, t := range m.tallies {
+		if t.transport == transport && t.family == f {
+			sum.add(t)
+		}
+	}
+	labels := []string{transport.String(), familyNames[f]}
+	send := func(desc *prometheus.Desc, n uint64, more ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), append(labels[:2:2], more...)...)
+	}
+	for kind := range sum.answers {
+		for qtype := range sum.answers[kind] {
+			for rcode := range sum.answers[kind][qtype] {
+				if n := sum.answers[kind][qtype][rcode].Load(); n > 0 {
+					send(m.answers, n, Kind(kind).String(), typeLabel(qtype), rcodeLabel(rcode))
+				}
+			}
+		}
+	}
+	send(m.truncated, sum.truncated.Load())
+	for reason := range sum.dropped {
+		send(m.dropped, sum.dropped[reason].Load(), dropNames[reason])
+	}
+}
+
+func (t *tally) add(o *tally) {
+	for kind := range t.answers {
+		for qtype := range t.answers[kind] {
+			for rcode := range t.answers[kind][qtype] {
+				t.answers[kind][qtype][rcode].Add(o.answers[kind][qtype][rcode].Load())
+			}
+		}
+	}
+	t.truncated.Add(o.truncated.Load())
+	for reason := range t.dropped {
+		t.dropped[reason].Add(o.dropped[reason].Load())
+	}
+}
+
+func typeLabel(i int) string {
+	if i < len(countedTypes) {
+		return dns.Type(countedTypes[i]).String()
+	}
+	return other
+}
+
+func rcodeLabel(i int) string {
+	if i < len(rcodeNames) {
+		return rcodeNames[i]
+	}
+	return other
+}

@@ -1,0 +1,138 @@
+package dnsd
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+
+	"github.com/miekg/dns"
+)
+
+// noError in place of an extended error says that there is none; code 0 is one
+// (RFC 8914 §4.1).
+const noError = -1
+
+// reply is an answer before it is put on the wire. It owns its records: the
+// packer writes into them.
+type reply struct {
+	kind          Kind
+	rcode         int
+	authoritative bool
+	extended      int // RFC 8914, or noError
+
+	names      map[string]int // where the packet has names that the records repeat
+	answer     []dns.RR
+	authority  []dns.RR
+	additional []dns.RR // may be left out without harm (RFC 2181 §9)
+}
+
+// failure is a reply that has nothing but an rcode.
+func failure(kind Kind, rcode, extended int) reply {
+	return reply{kind: kind, rcode: rcode, extended: extended}
+}
+
+// append puts the reply on the wire behind dst, in at most limit bytes. What
+// can be spared goes first, the extended error before all (RFC 8914 §3); when
+// that is not enough the sections go and TC is set (RFC 2181 §9).
+func (r *reply) append(dst []byte, q *request, limit int) ([]byte, bool, error) {
+	for {
+		out, err := r.pack(dst, q, false)
+		if err != nil {
+			return dst, false, err
+		}
+		switch {
+		case len(out)-len(dst) <= limit:
+			return out, false, nil
+		case r.extended != noError:
+			r.extended = noError
+		case len(r.additional) > 0:
+			r.additional = nil
+		default:
+			r.answer, r.authority = nil, nil
+			out, err := r.pack(dst, q, true)
+			return out, true, err
+		}
+	}
+}
+
+// pack writes header, question and sections. The question is copied, so that
+// its case stands as it was asked (0x20), and every owner name points into it.
+func (r *reply) pack(dst []byte, q *request, truncated bool) ([]byte, error) {
+	base := len(dst)
+	out := appendHeader(dst, q, r, truncated)
+	out = append(out, q.question...)
+
+	names := maps.Clone(r.names) // packing adds to it
+	for _, section := range [][]dns.RR{r.answer, r.authority, r.additional} {
+		for _, rr := range section {
+			var err error
+			if out, err = appendRecord(out, base, rr, names); err != nil {
+				return dst, err
+			}
+		}
+	}
+	if q.edns.asked {
+		out = appendOPT(out, q.edns.do, r.rcode, r.extended)
+	}
+	return out, nil
+}
+
+// appendHeader writes the header. Of the asker's flags only RD comes back
+// (RFC 1035 §4.1.1). AD stays clear, since nothing was validated (RFC 6840 §5.8),
+// and so does CD in an authoritative answer (RFC 4035 §3.1.6).
+func appendHeader(dst []byte, q *request, r *reply, truncated bool) []byte {
+	flags := flagQR | q.flags&flagRD | uint16(q.opcode)<<opcodeShift | uint16(r.rcode)&0xF
+	if r.authoritative {
+		flags |= flagAA
+	}
+	if truncated {
+		flags |= flagTC
+	}
+	questions, additional := 0, len(r.additional)
+	if len(q.question) > 0 {
+		questions = 1
+	}
+	if q.edns.asked {
+		additional++
+	}
+	dst = binary.BigEndian.AppendUint16(dst, q.id)
+	dst = binary.BigEndian.AppendUint16(dst, flags)
+	for _, n := range []int{questions, len(r.answer), len(r.authority), additional} {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(n))
+	}
+	return dst
+}
+
+// appendRecord packs one record of a message that begins at base.
+func appendRecord(out []byte, base int, rr dns.RR, names map[string]int) ([]byte, error) {
+	off := len(out)
+	need := dns.Len(rr)
+	out = append(out, make([]byte, need)...)
+	end, err := dns.PackRR(rr, out[base:], off-base, names, true)
+	if err != nil {
+		return nil, fmt.Errorf("pack %s record of %s: %w", dns.Type(rr.Header().Rrtype), rr.Header().Name, err)
+	}
+	return out[:base+end], nil
+}
+
+// appendOPT writes the record that answers an asker's own (RFC 6891 §6.1.1):
+// version 0, the upper bits of the rcode, DO as it was asked (RFC 3225 §3), all
+// other flags clear.
+func appendOPT(dst []byte, do bool, rcode, extended int) []byte {
+	var flags uint16
+	if do {
+		flags = flagDO
+	}
+	dst = append(dst, 0)
+	dst = binary.BigEndian.AppendUint16(dst, dns.TypeOPT)
+	dst = binary.BigEndian.AppendUint16(dst, maxUDP)
+	dst = append(dst, byte(rcode>>4), 0)
+	dst = binary.BigEndian.AppendUint16(dst, flags)
+	if extended == noError {
+		return append(dst, 0, 0)
+	}
+	dst = binary.BigEndian.AppendUint16(dst, optionHead+2)
+	dst = binary.BigEndian.AppendUint16(dst, dns.EDNS0EDE)
+	dst = binary.BigEndian.AppendUint16(dst, 2)
+	return binary.BigEndian.AppendUint16(dst, uint16(extended)) // RFC 8914 §2, no text
+}
