@@ -1,0 +1,41 @@
+package dnsd_test
+
+import (
+	"testing"
+
+	"backscatter/dnsd"
+
+	"github.com/miekg/dns"
+)
+
+// BenchmarkAnswer measures the pure function for what resolvers send most.
+func BenchmarkAnswer(b *testing.B) {
+	edns := func(name string, qtype uint16) []byte {
+		m := question(name, qtype)
+		m.SetEdns0(1232, true)
+		return packed(b, m)
+	}
+	for _, c := range []struct {
+		name    string
+		request []byte
+	}{
+		{"listed", packed(b, question("66.2.0.192.bl.example.", dns.TypeA))},
+		{"listed_edns", edns("66.2.0.192.bl.example.", dns.TypeA)},
+		{"listed_txt", packed(b, question("66.2.0.192.bl.example.", dns.TypeTXT))},
+		{"listed_ipv6", packed(b, question(nibbles("2001:db8:0:1::25"), dns.TypeA))},
+		{"unlisted", packed(b, question("65.2.0.192.bl.example.", dns.TypeA))},
+		{"partial", edns("2.0.192.bl.example.", dns.TypeNS)},
+		{"refused", packed(b, question("www.example.net.", dns.TypeA))},
+		{"malformed", raw(0, [4]uint16{1})},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			v, out := view(b), make([]byte, 0, 1232)
+			b.ReportAllocs()
+			for b.Loop() {
+				if response, _ := dnsd.Answer(out, c.request, dnsd.UDP, v); len(response) == 0 {
+					b.Fatal("no answer")
+				}
+			}
+		})
+	}
+}

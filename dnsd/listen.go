@@ -1,0 +1,186 @@
+package dnsd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+const (
+	receiveBuffer = 4 << 20 // asked of the kernel for bursts; it gives what it allows
+	portTries     = 16      // free ports of UDP that are tried for TCP
+)
+
+// endpoint is one address with its two sockets.
+type endpoint struct {
+	udp      *net.UDPConn
+	tcp      *net.TCPListener
+	family   family
+	wildcard bool // bound to every address, so answers must be told where to leave from
+}
+
+func (e endpoint) close() {
+	if e.udp != nil {
+		_ = e.udp.Close() // nothing is buffered that closing could lose
+	}
+	if e.tcp != nil {
+		_ = e.tcp.Close()
+	}
+}
+
+// bind opens the sockets for one address of the configuration: two for a host,
+// four for none (every address of both families), all on one port. What was
+// opened is closed again on error.
+func bind(listen string) ([]endpoint, error) {
+	addrs, err := parseListen(listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", listen, err)
+	}
+	for try := 1; ; try++ {
+		endpoints, err := bindAll(addrs)
+		if err == nil {
+			return endpoints, nil
+		}
+		// With port 0, UDP chooses a port that somebody may have for TCP.
+		if addrs[0].Port() != 0 || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on %s: %w", listen, err)
+		}
+	}
+}
+
+// parseListen reads host:port. Names are not resolved: what a name means may
+// change, and what is served must not.
+func parseListen(listen string) ([]netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, errors.New("want an IP address and a port, as in 127.0.0.1:53 or [::1]:53, or a port for all addresses, as in :53")
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("port %q: want a number from 0 to 65535", portText)
+	}
+	if host == "" {
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)),
+			netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)),
+		}, nil
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return nil, fmt.Errorf("host %q: want an IP address", host)
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(addr.Unmap(), uint16(port))}, nil
+}
+
+// bindAll opens both sockets for each address. Port 0 becomes the port that
+// the first of them was given. A host without IPv6 serves every address by
+// serving those of IPv4.
+func bindAll(addrs []netip.AddrPort) (endpoints []endpoint, err error) {
+	defer func() {
+		if err != nil {
+			for _, e := range endpoints {
+				e.close()
+			}
+			endpoints = nil
+		}
+	}()
+	port := addrs[0].Port()
+	for i, addr := range addrs {
+		e, err := bindOne(netip.AddrPortFrom(addr.Addr(), port))
+		if i > 0 && errors.Is(err, syscall.EAFNOSUPPORT) {
+			continue
+		}
+		if err != nil {
+			return endpoints, err
+		}
+		endpoints = append(endpoints, e)
+		port = e.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	}
+	return endpoints, nil
+}
+
+func bindOne(addr netip.AddrPort) (e endpoint, err error) {
+	defer func() {
+		if err != nil {
+			e.close()
+			e = endpoint{}
+		}
+	}()
+	udp, tcp := "udp4", "tcp4"
+	if addr.Addr().Is6() {
+		e.family = ipv6Family
+		udp, tcp = "udp6", "tcp6" // these refuse mapped IPv4, so both families can have a wildcard
+	}
+	e.wildcard = addr.Addr().IsUnspecified()
+	if e.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(addr)); err != nil {
+		return e, explain(err)
+	}
+	bound := e.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	if e.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), bound.Port()))); err != nil {
+		return e, explain(err)
+	}
+	_ = e.udp.SetReadBuffer(receiveBuffer) // the default serves too
+	if e.wildcard {
+		return e, e.tellDestination()
+	}
+	return e, nil
+}
+
+// tellDestination makes the kernel say to which of our addresses a packet came.
+func (e endpoint) tellDestination() error {
+	var err error
+	if e.family == ipv4Family {
+		err = ipv4.NewPacketConn(e.udp).SetControlMessage(ipv4.FlagDst, true)
+	} else {
+		err = ipv6.NewPacketConn(e.udp).SetControlMessage(ipv6.FlagDst, true)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for destination addresses: %w", err)
+	}
+	return nil
+}
+
+// source turns what the kernel said of a packet's destination into what makes
+// the answer leave from there: a resolver drops answers from anybody but whom it
+// asked (RFC 2181 §4.1).
+func (e endpoint) source(control []byte) []byte {
+	switch {
+	case !e.wildcard:
+		return nil
+	case e.family == ipv4Family:
+		var cm ipv4.ControlMessage
+		if cm.Parse(control) != nil || cm.Dst == nil {
+			return nil
+		}
+		return (&ipv4.ControlMessage{Src: cm.Dst}).Marshal()
+	default:
+		var cm ipv6.ControlMessage
+		if cm.Parse(control) != nil || cm.Dst == nil {
+			return nil
+		}
+		return (&ipv6.ControlMessage{Src: cm.Dst}).Marshal()
+	}
+}
+
+// explain cuts the error of a bind down to its cause, and says what to do.
+func explain(err error) error {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err
+	}
+	switch errno {
+	case syscall.EADDRINUSE:
+		return fmt.Errorf("%w: another DNS server has the port; stop it or change dns.listen", errno)
+	case syscall.EACCES, syscall.EPERM:
+		return fmt.Errorf("%w: ports below 1024 need root or CAP_NET_BIND_SERVICE", errno)
+	case syscall.EADDRNOTAVAIL:
+		return fmt.Errorf("%w: this host does not have the address", errno)
+	}
+	return errno
+}

@@ -1,0 +1,247 @@
+package dnsd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// Options is what a [Server] is made of.
+type Options struct {
+	// Listen holds the addresses to serve, as host:port. The host is an IP
+	// address; without one it means every address of both families. Port 0
+	// takes any port that is free for UDP and TCP.
+	Listen []string
+
+	// Zones and Snapshots return what is served now. They are called once for
+	// each question, from many goroutines.
+	Zones     func() *zonefile.Set
+	Snapshots func() *listing.Snapshot
+
+	// Version and Hostname are told to CHAOS questions for version.bind and
+	// hostname.bind. Empty ones are not told.
+	Version  string
+	Hostname string
+
+	Limits  Limits                // zero fields take the values of DefaultLimits
+	Logger  *slog.Logger          // nil discards
+	Metrics prometheus.Registerer // nil counts without showing
+}
+
+// Limits bounds what clients can take from a server.
+type Limits struct {
+	UDPWorkers   int           // goroutines that answer on one UDP socket
+	TCPClients   int           // TCP connections in all; beyond it the idlest goes
+	TCPPerClient int           // TCP connections of one IPv4 address or one IPv6 /64; beyond it its idlest goes
+	TCPPipeline  int           // answers that wait on one connection before no more questions are read
+	TCPIdle      time.Duration // how long a connection may wait for the next question (RFC 7766 §6.2.3)
+	TCPRead      time.Duration // how long one question may take to come in
+	TCPWrite     time.Duration // how long a client may take to accept answers
+	Drain        time.Duration // how long a stopping server answers what it has received
+}
+
+// DefaultLimits returns the limits that serve a small machine well.
+func DefaultLimits() Limits {
+	return Limits{
+		UDPWorkers:   runtime.GOMAXPROCS(0),
+		TCPClients:   512,
+		TCPPerClient: 64,
+		TCPPipeline:  64,
+		TCPIdle:      10 * time.Second,
+		TCPRead:      2 * time.Second,
+		TCPWrite:     5 * time.Second,
+		Drain:        200 * time.Millisecond,
+	}
+}
+
+// orDefault fills in what is not set.
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
+	return Limits{
+		UDPWorkers:   cmp.Or(l.UDPWorkers, d.UDPWorkers),
+		TCPClients:   cmp.Or(l.TCPClients, d.TCPClients),
+		TCPPerClient: cmp.Or(l.TCPPerClient, d.TCPPerClient),
+		TCPPipeline:  cmp.Or(l.TCPPipeline, d.TCPPipeline),
+		TCPIdle:      cmp.Or(l.TCPIdle, d.TCPIdle),
+		TCPRead:      cmp.Or(l.TCPRead, d.TCPRead),
+		TCPWrite:     cmp.Or(l.TCPWrite, d.TCPWrite),
+		Drain:        cmp.Or(l.Drain, d.Drain),
+	}
+}
+
+// Server answers DNS questions on its own sockets. Its life is New, Listen,
+// Serve, once each; Close is for a server that never came to Serve.
+type Server struct {
+	options Options
+	limits  Limits
+	log     *slog.Logger
+	metrics *metrics
+	loud    rate.Sometimes // one packet in a loop must not fill the disk
+
+	now       atomic.Int64 // coarse clock: unix seconds, moved by Serve
+	endpoints []endpoint   // opened by Listen
+	clients   *clients
+}
+
+// errNotListening is what Serve returns before Listen.
+var errNotListening = errors.New("serve dns: no address is bound")
+
+// New returns a server. It opens nothing.
+func New(o Options) *Server {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		options: o,
+		limits:  o.Limits.orDefault(),
+		log:     log,
+		metrics: newMetrics(o.Metrics),
+		loud:    rate.Sometimes{First: 1, Interval: time.Second},
+	}
+	s.clients = newClients(s.limits, s.metrics)
+	return s
+}
+
+// Listen binds every address, or none: then the error names the address and
+// what to do about it.
+func (s *Server) Listen() error {
+	for _, listen := range s.options.Listen {
+		endpoints, err := bind(listen)
+		if err != nil {
+			s.Close()
+			s.endpoints = nil
+			return err
+		}
+		s.endpoints = append(s.endpoints, endpoints...)
+	}
+	return nil
+}
+
+// Addrs returns the addresses that are served over UDP. TCP has the same.
+func (s *Server) Addrs() []net.Addr {
+	addrs := make([]net.Addr, 0, len(s.endpoints))
+	for _, e := range s.endpoints {
+		addrs = append(addrs, e.udp.LocalAddr())
+	}
+	return addrs
+}
+
+// Close closes the sockets at once. It is not needed after Serve.
+func (s *Server) Close() {
+	for _, e := range s.endpoints {
+		e.close()
+	}
+}
+
+// Serve answers until ctx ends, then goes on for Limits.Drain with what was
+// received, and returns nil. It returns an error when a socket breaks. All
+// goroutines have ended when it returns.
+func (s *Server) Serve(ctx context.Context) error {
+	if len(s.endpoints) == 0 {
+		return errNotListening
+	}
+	defer s.Close()
+	s.tick(time.Now())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.runClock(ctx) })
+	g.Go(func() error { return s.drain(ctx) })
+	for _, e := range s.endpoints {
+		for range s.limits.UDPWorkers {
+			counts := s.metrics.tally(UDP, e.family)
+			g.Go(func() error { return s.serveUDP(ctx, e, counts) })
+		}
+		counts := s.metrics.tally(TCP, e.family)
+		g.Go(func() error { return s.serveTCP(ctx, e.tcp, counts) })
+	}
+	return g.Wait()
+}
+
+// drain waits for the end of ctx. Then new connections are refused, and what
+// has arrived before is answered: the queue of a UDP socket is read in order, so
+// it is empty of that long before the time is over.
+func (s *Server) drain(ctx context.Context) error {
+	<-ctx.Done()
+	end := time.Now().Add(s.limits.Drain)
+	for _, e := range s.endpoints {
+		_ = e.tcp.Close() // its only error is that it is closed already
+		_ = e.udp.SetReadDeadline(end)
+	}
+	s.clients.stop(end)
+	return nil
+}
+
+func (s *Server) tick(now time.Time) { s.now.Store(now.Unix()) }
+
+// runClock moves the coarse clock.
+func (s *Server) runClock(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.tick(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// handle answers one packet, come what may: a panic costs this packet alone.
+func (s *Server) handle(dst, packet []byte, over Transport, counts *tally) (out []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = s.rescue(dst, packet, over, counts, p)
+		}
+	}()
+	out, verdict := Answer(dst, packet, over, View{
+		Zones:    s.options.Zones(),
+		Snapshot: s.options.Snapshots(),
+		Version:  s.options.Version,
+		Hostname: s.options.Hostname,
+		Now:      time.Unix(s.now.Load(), 0),
+	})
+	if verdict.Err != nil {
+		s.loud.Do(func() { s.log.Error("dns answer could not be made", "err", verdict.Err) })
+	}
+	counts.count(verdict)
+	return out
+}
+
+// rescue answers SERVFAIL to a packet that made us panic.
+func (s *Server) rescue(dst, packet []byte, over Transport, counts *tally, p any) (out []byte) {
+	s.metrics.panics.Inc()
+	stack := debug.Stack()
+	s.loud.Do(func() {
+		s.log.Error("dns question caused a panic", "err", fmt.Sprint(p), "transport", over.String(), "stack", string(stack))
+	})
+	// If reading the packet is what panics, it will again, and gets no answer.
+	defer func() {
+		if recover() != nil {
+			out = dst
+		}
+	}()
+	q, ok := parse(packet)
+	if !ok {
+		return dst
+	}
+	r := failure(Failed, dns.RcodeServerFailure, noError)
+	out, _, _ = r.append(dst, &q, q.limit(over)) // without records it cannot fail
+	counts.count(Verdict{Kind: Failed, Type: q.qtype, Rcode: dns.RcodeServerFailure})
+	return out
+}
