@@ -3,10 +3,10 @@ package zonefile
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
 
 	"backscatter/listing"
 )
@@ -43,7 +43,7 @@ func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
 	case got.test != want.test || got.tests != want.tests:
 		return fmt.Errorf("has %d test points, of %q, want %d, of %q", got.tests, got.test, want.tests, want.test)
 	case f == IP4Set && !in.excluded:
-		return fmt.Errorf("does not exclude 127.0.0.1 (RFC 5782 §5)")
+		return errors.New("does not exclude 127.0.0.1 (RFC 5782 §5)")
 	case got.names != want.names || got.sum != want.sum:
 		return fmt.Errorf("lists %d names, want the %d of the snapshot", got.names, want.names)
 	}
@@ -92,9 +92,9 @@ func (t *tally) entry(f Format, e listing.Entry) {
 
 func (t *tally) add(p netip.Prefix, class listing.Class) {
 	t.names++
-	bytes := p.Addr().As16()
-	h := mix(binary.BigEndian.Uint64(bytes[:8]) + uint64(p.Bits()))
-	h = mix(h + binary.BigEndian.Uint64(bytes[8:]))
+	addr := p.Addr().As16()
+	h := mix(binary.BigEndian.Uint64(addr[:8]) + uint64(p.Bits()))
+	h = mix(h + binary.BigEndian.Uint64(addr[8:]))
 	t.sum += mix(h + uint64(class))
 }
 
@@ -113,7 +113,7 @@ type checker struct {
 	format   Format
 	zone     *Zone
 	class    listing.Class // of the default line in force
-	excluded bool
+	excluded bool          // 127.0.0.1 is
 }
 
 func (c *checker) line() error {
@@ -123,52 +123,53 @@ func (c *checker) line() error {
 	case bytes.HasPrefix(c.text, []byte(c.format.comment())), c.text[0] == '$':
 		return nil
 	case c.format == Master:
-		return c.master(string(c.text))
+		return c.master(c.text)
 	case c.format == Plain:
-		return c.name(string(c.text), listing.ClassOther)
+		return c.name(c.text, listing.ClassOther)
 	case c.format == IP4Set && string(c.text) == "!127.0.0.1":
 		c.excluded = true
 		return nil
 	case c.format == IP4Set && c.text[0] == ':':
-		_, err := c.value(string(c.text))
+		var err error
+		c.class, err = readValue(c.text)
 		return err
 	}
-	name, value, own := strings.Cut(string(c.text), " ")
-	if !own {
-		return c.name(name, c.class)
-	}
-	class, err := c.value(value)
-	if err != nil {
-		return err
+	name, value, own := bytes.Cut(c.text, []byte(" "))
+	class := c.class
+	if own {
+		var err error
+		if class, err = readValue(value); err != nil {
+			return err
+		}
 	}
 	return c.name(name, class)
 }
 
-// value reads ":127.0.0.N:text"; on a line of its own it is the default.
-func (c *checker) value(text string) (listing.Class, error) {
-	code, words, ok := strings.Cut(strings.TrimPrefix(text, ":"), ":")
-	class, known := parseCode(code)
-	if !ok || !known || words == "" {
+// readValue reads ":127.0.0.N:text".
+func readValue(text []byte) (listing.Class, error) {
+	code, words, ok := bytes.Cut(bytes.TrimPrefix(text, []byte(":")), []byte(":"))
+	class, known := readCode(code)
+	if !ok || !known || len(words) == 0 {
 		return 0, fmt.Errorf("%q: want a code and a text", text)
-	}
-	if len(text) == len(c.text) {
-		c.class = class
 	}
 	return class, nil
 }
 
-func parseCode(code string) (listing.Class, bool) {
-	addr, err := netip.ParseAddr(code)
-	if err != nil || !addr.Is4() || !testNet.Contains(addr) {
-		return 0, false
-	}
-	return listing.Class(addr.As4()[3]), true
+func readCode(code []byte) (listing.Class, bool) {
+	last, ok := bytes.CutPrefix(code, []byte("127.0.0."))
+	class, isOctet := octet(last)
+	return listing.Class(class), ok && isOctet
 }
 
 // name counts an address or a prefix.
-func (c *checker) name(text string, class listing.Class) error {
-	p, err := netip.ParsePrefix(text)
-	if addr, e := netip.ParseAddr(text); e == nil {
+func (c *checker) name(text []byte, class listing.Class) error {
+	if addr, n, ok := parseOctets(string(text)); ok && n == 4 { // by far the most
+		var v4 [4]byte
+		binary.BigEndian.PutUint32(v4[:], addr)
+		return c.prefix(netip.PrefixFrom(netip.AddrFrom4(v4), 32), class)
+	}
+	p, err := netip.ParsePrefix(string(text))
+	if addr, e := netip.ParseAddr(string(text)); e == nil {
 		addr = addr.Unmap()
 		p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
@@ -191,44 +192,46 @@ func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
 	return nil
 }
 
-// master reads a line of a zone file: the A records of listings, relative to
-// the origin, and of the test points, absolute; the others are no listings.
-func (c *checker) master(line string) error {
-	fields := strings.Split(line, "\t")
-	switch {
-	case len(fields) >= 3 && fields[1] == "A": // owner, A, code
-		class, ok := parseCode(fields[2])
-		p, isName := parseOwner(fields[0])
-		if !ok || !isName {
+// master reads a line of a zone file: "owner A code", the owner relative to
+// the origin, is a listing; "owner TTL IN A code", absolute, is a test point or
+// a host; what follows under the same owner or is of another type is no listing.
+func (c *checker) master(line []byte) error {
+	owner, data, _ := bytes.Cut(line, []byte("\t"))
+	if len(owner) == 0 {
+		return nil
+	}
+	if code, ok := bytes.CutPrefix(data, []byte("A\t")); ok {
+		class, known := readCode(code)
+		p, isName := readOwner(owner)
+		if !known || !isName {
 			return fmt.Errorf("%q: no listing", line)
 		}
 		return c.prefix(p, class)
-	case len(fields) == 5 && fields[3] == "A": // owner, TTL, IN, A, code
-		if kind, addr := c.zone.Parse(fields[0]); kind.IsAddress() {
-			class, _ := parseCode(fields[4])
+	}
+	if _, code, ok := bytes.Cut(data, []byte("\tIN\tA\t")); ok {
+		if kind, addr := c.zone.Parse(string(owner)); kind.IsAddress() {
+			class, _ := readCode(code)
 			return c.prefix(netip.PrefixFrom(addr, addr.BitLen()), class)
 		}
 	}
 	return nil
 }
 
-// parseOwner is the reverse of appendOwner, without the final dot: it reads
+// readOwner is the reverse of appendOwner, without the final dot: it reads
 // the owner of a host or a wildcard, relative to the zone.
-func parseOwner(owner string) (netip.Prefix, bool) {
-	known, wild := strings.CutPrefix(owner, "*.")
+func readOwner(owner []byte) (netip.Prefix, bool) {
+	known, wild := bytes.CutPrefix(owner, []byte("*."))
 	if !wild {
-		if addr, ok := parseRelative(owner); ok {
-			return netip.PrefixFrom(addr, addr.BitLen()), true
-		}
-		return netip.Prefix{}, false
+		addr, ok := readRelative(nil, owner)
+		return netip.PrefixFrom(addr, addr.BitLen()), ok
 	}
 	// Which family a wildcard is of shows when zeros complete it.
-	n := strings.Count(known, ".") + 1
+	n := bytes.Count(known, []byte(".")) + 1
 	for _, family := range []struct{ labels, step int }{{4, 8}, {nibbles6, 4}} {
 		if n >= family.labels {
 			continue
 		}
-		addr, ok := parseRelative(strings.Repeat("0.", family.labels-n) + known)
+		addr, ok := readRelative(bytes.Repeat([]byte("\x010"), family.labels-n), known)
 		if ok && addr.BitLen() == family.labels*family.step {
 			return netip.PrefixFrom(addr, n*family.step), true
 		}
@@ -236,9 +239,10 @@ func parseOwner(owner string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-func parseRelative(owner string) (netip.Addr, bool) {
+// readRelative reads labels in wire format and those of a name behind them.
+func readRelative(before, owner []byte) (netip.Addr, bool) {
 	var buf [maxWire]byte
-	wire, ok := appendWire(buf[:0], owner)
+	wire, ok := appendWire(append(buf[:0], before...), owner)
 	if !ok {
 		return netip.Addr{}, false
 	}

@@ -58,7 +58,7 @@ func (b beside) read(fn func(io.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	return fn(f)
 }
 
@@ -71,7 +71,7 @@ func (b beside) same() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer old.Close()
+	defer func() { _ = old.Close() }()
 	same := false
 	err = b.read(func(r io.Reader) error {
 		same, err = equal(r, old)

@@ -111,9 +111,9 @@ func (w *writer) linef(format string, args ...any) {
 	w.text(w.format.comment() + fmt.Sprintf(format, args...))
 }
 
-func (w *writer) text(line string) bool {
+func (w *writer) text(line string) {
 	w.line = append(w.line, line...)
-	return w.put()
+	w.put()
 }
 
 func (w *writer) flush() error {

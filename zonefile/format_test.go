@@ -21,7 +21,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-func write(t testing.TB, f zonefile.Format, z *zonefile.Zone, s *listing.Snapshot) []byte {
+func write(t *testing.T, f zonefile.Format, z *zonefile.Zone, s *listing.Snapshot) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	stats, err := zonefile.Write(&out, f, z, s)
@@ -89,7 +89,8 @@ func collect(rrs iter.Seq[dns.RR]) rrset {
 	return set
 }
 
-func parseZone(t testing.TB, text []byte) iter.Seq[dns.RR] {
+func parseZone(t *testing.T, text []byte) iter.Seq[dns.RR] {
+	t.Helper()
 	return func(yield func(dns.RR) bool) {
 		p := dns.NewZoneParser(bytes.NewReader(text), "", "test")
 		for rr, ok := p.Next(); ok; rr, ok = p.Next() {

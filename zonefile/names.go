@@ -75,66 +75,83 @@ func ParseLabels(rel []byte) (Kind, netip.Addr) {
 		return Apex, netip.Addr{}
 	}
 	var (
-		v4              [4]byte
-		v6              [16]byte
-		octets, nibbles = true, true // what all labels so far can be
-		count           int
+		v4 [4]byte
+		v6 [16]byte
 	)
-	for rest := rel; len(rest) > 0; count++ {
-		size := int(rest[0])
-		if size >= len(rest) {
-			return None, netip.Addr{}
-		}
-		label := rest[1 : 1+size]
-		rest = rest[1+size:]
-		var value byte
-		if value, octets = octet(label, octets && count < len(v4)); octets {
-			v4[len(v4)-1-count] = value
-		}
-		if value, nibbles = nibble(label, nibbles && count < nibbles6); nibbles {
-			v6[len(v6)-1-count/2] |= value << (4 * (count % 2))
-		}
-		if !octets && !nibbles {
-			return statusOrNone(rel), netip.Addr{}
-		}
-	}
+	n4, n6 := readOctets(rel, &v4), readNibbles(rel, &v6)
 	switch {
-	case count == nibbles6:
-		return Address, netip.AddrFrom16(v6).Unmap()
-	case count == len(v4) && octets && nibbles:
+	case n4 == len(v4) && n6 > 0:
 		return Ambiguous, netip.AddrFrom4(v4)
-	case count == len(v4) && octets:
+	case n4 == len(v4):
 		return Address, netip.AddrFrom4(v4)
-	default:
+	case n6 == nibbles6:
+		return Address, netip.AddrFrom16(v6).Unmap()
+	case n4 > 0 || n6 > 0:
 		return Partial, netip.Addr{}
+	default:
+		return statusOrNone(rel), netip.Addr{}
 	}
 }
 
-// octet reads a label as 0 to 255 without leading zeros, if still wanted.
-func octet(label []byte, wanted bool) (byte, bool) {
-	if !wanted || len(label) == 0 || len(label) > 3 || label[0] == '0' && len(label) > 1 {
+// readOctets reads labels as octets in reverse, and returns how many there
+// are, or 0 if they are anything else or too many.
+func readOctets(rel []byte, v4 *[4]byte) (n int) {
+	for ; len(rel) > 0; n++ {
+		size := int(rel[0])
+		if size >= len(rel) || n == len(v4) {
+			return 0
+		}
+		value, ok := octet(rel[1 : 1+size])
+		if !ok {
+			return 0
+		}
+		v4[len(v4)-1-n] = value
+		rel = rel[1+size:]
+	}
+	return n
+}
+
+// readNibbles does the same for nibbles.
+func readNibbles(rel []byte, v6 *[16]byte) (n int) {
+	if len(rel) > 2*nibbles6 || len(rel)%2 != 0 {
+		return 0
+	}
+	for ; len(rel) > 0; n++ {
+		value, ok := nibble(rel[1])
+		if rel[0] != 1 || !ok {
+			return 0
+		}
+		v6[len(v6)-1-n/2] |= value << (4 * (n % 2))
+		rel = rel[2:]
+	}
+	return n
+}
+
+// octet reads a label as 0 to 255 without leading zeros.
+func octet[T string | []byte](label T) (byte, bool) {
+	if len(label) == 0 || len(label) > 3 || label[0] == '0' && len(label) > 1 {
 		return 0, false
 	}
 	n := 0
-	for _, c := range label {
-		if c < '0' || c > '9' {
+	for i := range len(label) {
+		c := label[i] - '0'
+		if c > 9 {
 			return 0, false
 		}
-		n = n*10 + int(c-'0')
+		n = n*10 + int(c)
 	}
 	return byte(n), n <= 255
 }
 
-// nibble reads a label as one hexadecimal digit, if still wanted.
-func nibble(label []byte, wanted bool) (byte, bool) {
-	if !wanted || len(label) != 1 {
-		return 0, false
-	}
-	switch c := lowerByte(label[0]); {
+// nibble reads a hexadecimal digit.
+func nibble(c byte) (byte, bool) {
+	switch {
 	case c >= '0' && c <= '9':
 		return c - '0', true
 	case c >= 'a' && c <= 'f':
 		return c - 'a' + 10, true
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10, true
 	}
 	return 0, false
 }
@@ -168,8 +185,8 @@ func equalFold(a, b []byte) bool {
 
 // appendWire appends a name in presentation format (RFC 1035 §5.1, escapes
 // included) as wire labels without the root, and reports whether it is a name.
-func appendWire(dst []byte, name string) ([]byte, bool) {
-	if name == "." {
+func appendWire[T string | []byte](dst []byte, name T) ([]byte, bool) {
+	if len(name) == 1 && name[0] == '.' {
 		return dst, true
 	}
 	start, label := len(dst), len(dst)
@@ -204,8 +221,8 @@ func appendWire(dst []byte, name string) ([]byte, bool) {
 
 // unescape reads what follows a backslash: three digits, or one other
 // character. It returns the byte and how many characters said it; 0 is an error.
-func unescape(s string) (c byte, used int) {
-	if s == "" {
+func unescape[T string | []byte](s T) (c byte, used int) {
+	if len(s) == 0 {
 		return 0, 0
 	}
 	if s[0] < '0' || s[0] > '9' {
@@ -214,7 +231,7 @@ func unescape(s string) (c byte, used int) {
 	if len(s) < 3 {
 		return 0, 0
 	}
-	n, err := strconv.ParseUint(s[:3], 10, 8)
+	n, err := strconv.ParseUint(string(s[:3]), 10, 8)
 	if err != nil {
 		return 0, 0
 	}

@@ -48,9 +48,8 @@ func (w *writer) special(keyword string, values ...any) {
 
 // stampAt is the snapshot's time, moved on by whole days towards now.
 func stampAt(s *listing.Snapshot, now time.Time) time.Time {
-	const day = 24 * time.Hour
 	made := s.Time()
-	return made.Add(max(0, now.Sub(made)) / day * day)
+	return made.Add(max(0, now.Sub(made)).Truncate(24 * time.Hour))
 }
 
 // groupKey is what the words of a text depend on: entries that share it share

@@ -164,8 +164,8 @@ func openBits(n int) uint32 { return uint32(uint64(1)<<(32-8*n) - 1) }
 // parseOctets reads one to four octets, the first as the highest.
 func parseOctets(text string) (value uint32, n int, ok bool) {
 	for part := range strings.SplitSeq(text, ".") {
-		v, ok := octet([]byte(part), n < 4)
-		if !ok {
+		v, ok := octet(part)
+		if !ok || n == 4 {
 			return 0, 0, false
 		}
 		value |= uint32(v) << (24 - 8*n)

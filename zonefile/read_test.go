@@ -15,7 +15,7 @@ import (
 
 // read returns what a text lists as "line prefix", and its problems as
 // "line: why".
-func read(t testing.TB, f zonefile.Format, text string) (items, problems []string) {
+func read(t *testing.T, f zonefile.Format, text string) (items, problems []string) {
 	t.Helper()
 	got, bad, err := zonefile.Read(strings.NewReader(text), f)
 	if err != nil {
@@ -85,21 +85,25 @@ func TestReadIP4Set(t *testing.T) {
 		{
 			"headers", "$SOA 3600 ns1.example.net h.example.net 1 1h 1h 1d 5m\n$NS 1d ns1.example.net\n$TTL 300\n$TIMESTAMP 2026:11:22 +2d\n" +
 				"#$1 http://bl.example/\n;$2 x\n:$3 y\n:127.0.0.2:$1$ listed\n!127.0.0.1\n127.0.0.2\n192.0.2.1\n# END entries=1\n",
-			[]string{"11 192.0.2.1/32"}, nil,
+			[]string{"11 192.0.2.1/32"},
+			nil,
 		},
 		{
 			"values", ":2:two\n:127.0.0.3\n::text\n192.0.2.1 :127.0.0.4:text; more\n192.0.2.2 any text\n192.0.2.3:5:text\n192.0.2.4# 5\n192.0.2.5 ; why\n",
-			[]string{"4 192.0.2.1/32", "5 192.0.2.2/32", "6 192.0.2.3/32", "7 192.0.2.4/32", "8 192.0.2.5/32"}, nil,
+			[]string{"4 192.0.2.1/32", "5 192.0.2.2/32", "6 192.0.2.3/32", "7 192.0.2.4/32", "8 192.0.2.5/32"},
+			nil,
 		},
 		{
 			"forms of a range", "192.0.2\n192.0.3/25\n198.51.100.8-198.51.100.11\n198.51.100.21-22\n203.0.113-113\n",
 			[]string{
 				"1 192.0.2.0/24", "2 192.0.3.0/25", "3 198.51.100.8/30", "4 198.51.100.21/32", "4 198.51.100.22/32", "5 203.0.113.0/24",
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"exclusions", "192.0.2.0/29\n!192.0.2.4-5\n!192.0.2.1\n198.51.100.7\n!198.51.100\n!203.0.113.1\n!10.0.0.0/8\n",
-			[]string{"1 192.0.2.0/32", "1 192.0.2.2/31", "1 192.0.2.6/31"}, nil,
+			[]string{"1 192.0.2.0/32", "1 192.0.2.2/31", "1 192.0.2.6/31"},
+			nil,
 		},
 		{
 			"bad codes", ":10.0.0.2:x\n:256:x\n192.0.2.1 :x:y\n", nil, []string{
@@ -111,7 +115,8 @@ func TestReadIP4Set(t *testing.T) {
 		{
 			"bad ranges", "192.0.2.300\n01.2.3.4\n192.0.2.1.1\n192.0.2.9-192.0.2.8\n192.0.2.1/24\n192.0.2.0/33\n192.0.2.0/24-9\n" +
 				"0.0.0.0/0\n198.51\n0.0.0.0-255.255.255.255\n2001:db8::1\n-1\n192.0.2.\nwww\n",
-			nil, []string{
+			nil,
+			[]string{
 				"1: " + wantRange, "2: " + wantRange, "3: " + wantRange, "4: the range ends before it begins",
 				"5: bits are set behind the prefix length /24", `6: prefix length "33": want 0 to 32`, "7: " + wantRange,
 				"8: 0.0.0.0/0 is wider than /24: cannot be listed", "9: 198.51.0.0/16 is wider than /24: cannot be listed",
@@ -119,11 +124,13 @@ func TestReadIP4Set(t *testing.T) {
 			},
 		},
 		{
-			"widest range", "$MAXRANGE4 /32\n192.0.2.1\n192.0.2\n", []string{"2 192.0.2.1/32"},
+			"widest range", "$MAXRANGE4 /32\n192.0.2.1\n192.0.2\n",
+			[]string{"2 192.0.2.1/32"},
 			[]string{"3: 192.0.2.0/24 is wider than the file's $MAXRANGE4, /32"},
 		},
 		{
-			"widest range in addresses", "$MAXRANGE4 64\n192.0.2.0/26\n192.0.2.128/25\n", []string{"2 192.0.2.0/26"},
+			"widest range in addresses", "$MAXRANGE4 64\n192.0.2.0/26\n192.0.2.128/25\n",
+			[]string{"2 192.0.2.0/26"},
 			[]string{"3: 192.0.2.128/25 is wider than the file's $MAXRANGE4, /26"},
 		},
 		{"bad widest range", "$MAXRANGE4 x\n$MAXRANGE4\n$MAXRANGE4 /33\n$MAXRANGE4 0\n", nil, []string{
