@@ -14,7 +14,7 @@ import (
 )
 
 // packaged is the example as packages install it.
-var packaged = filepath.Join("..", "packaging", "backscatter.yaml")
+var packaged = filepath.Join("..", "packaging", "example.yaml")
 
 func printed(t *testing.T, c *config.Config) string {
 	t.Helper()
@@ -105,6 +105,34 @@ func TestExample(t *testing.T) {
 		if len(line) > 80 {
 			t.Errorf("line %d is wider than a screen: %s", i+1, line)
 		}
+	}
+}
+
+// TestInstalled holds that what packages put into /etc loads, as it is and with
+// all that is suggested there.
+func TestInstalled(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join("..", "packaging", "backscatter.yaml")
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse(path, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Defaults(nil)
+	want.State = "/var/lib/backscatter"
+	if diff := gocmp.Diff(want, c, same); diff != "" {
+		t.Errorf("as it is (-defaults +installed)\n%s", diff)
+	}
+	suggested := strings.NewReplacer("\n#  ", "\n  ", "\n#dns", "\ndns", "\n#zones", "\nzones", "\n#intake", "\nintake", "\n#traps", "\ntraps").Replace(string(file))
+	c, err = config.Parse(path, []byte(suggested), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Traps) != 1 || c.Zones[0].Name != "bl.example.org" || c.DNS.Listen[0] != ":53" || c.Intake.SMTP.Listen != ":25" {
+		t.Errorf("with what is suggested: %+v", c)
 	}
 }
 
