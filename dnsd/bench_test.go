@@ -1,6 +1,7 @@
 package dnsd_test
 
 import (
+	"bytes"
 	"testing"
 
 	"backscatter/dnsd"
@@ -38,4 +39,30 @@ func BenchmarkAnswer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkServer measures a question and its answer over the loopback: over
+// UDP one after the other, over TCP 100 at a time.
+func BenchmarkServer(b *testing.B) {
+	addr := serve(b, options(b)).Addrs()[0]
+	request := packed(b, question("66.2.0.192.bl.example.", dns.TypeA))
+	b.Run("udp", func(b *testing.B) {
+		conn, buf := dial(b, "udp", addr), make([]byte, 1500)
+		for b.Loop() {
+			send(b, conn, request)
+			if _, err := conn.Read(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("tcp_pipelined", func(b *testing.B) {
+		const batch = 100
+		conn, questions := dial(b, "tcp", addr), bytes.Repeat(framed(request), batch)
+		for i := 0; b.Loop(); i++ {
+			if i%batch == 0 {
+				send(b, conn, questions)
+			}
+			receiveTCP(b, conn)
+		}
+	})
 }

@@ -160,6 +160,10 @@ func TestPanic(t *testing.T) {
 	if got := counted(t, registry, "backscatter_dns_panics_total", nil); got != 2 {
 		t.Errorf("%v panics counted, want 2", got)
 	}
+	failed := map[string]string{"kind": "failed", "type": "A", "rcode": "SERVFAIL"}
+	if got := counted(t, registry, "backscatter_dns_answers_total", failed); got != 2 {
+		t.Errorf("%v answers counted as failed, want 2", got)
+	}
 }
 
 // syncBuffer is a buffer that several goroutines write to.

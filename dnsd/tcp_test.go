@@ -272,6 +272,9 @@ func TestStopUnderLoad(t *testing.T) {
 	if took := time.Since(began); took > 2*drain+time.Second {
 		t.Errorf("stopped after %s", took)
 	}
+	if got := counted(t, registry, "backscatter_dns_tcp_connections", nil); got != 0 {
+		t.Errorf("%v connections after the server has stopped", got)
+	}
 	for i := range datagrams {
 		if _, err := udp.Read(make([]byte, 1500)); err != nil {
 			t.Fatalf("udp: %d of %d answered: %v", i, datagrams, err)
