@@ -157,6 +157,24 @@ func compareAnswer(t *testing.T, z *zonefile.Zone, records rrset, owner string, 
 	}
 }
 
+// TestRecordsStop breaks the walk off after each record, as a client that goes
+// away does: an iterator that went on would panic.
+func TestRecordsStop(t *testing.T) {
+	t.Parallel()
+	z, s := testZone(), sample()
+	for n := range len(slices.Collect(z.Records(s))) {
+		got := 0
+		for range z.Records(s) {
+			if got++; got > n {
+				break
+			}
+		}
+		if got != n+1 {
+			t.Fatalf("%d records, want %d", got, n+1)
+		}
+	}
+}
+
 func TestEntryRecords(t *testing.T) {
 	t.Parallel()
 	z, s := testZone(), sample()

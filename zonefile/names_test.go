@@ -293,6 +293,19 @@ func covered(names, exists map[string]bool, owner string) bool {
 	return false
 }
 
+// TestKindExists: what must be answered with NODATA though nothing is listed.
+func TestKindExists(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[zonefile.Kind]bool{
+		zonefile.None: false, zonefile.Apex: true, zonefile.Status: true, zonefile.Partial: true,
+		zonefile.Address: false, zonefile.Ambiguous: true,
+	} {
+		if kind.Exists() != want {
+			t.Errorf("%s exists: %t, want %t", kind, !want, want)
+		}
+	}
+}
+
 func TestKindString(t *testing.T) {
 	t.Parallel()
 	if got := zonefile.Ambiguous.String() + " " + zonefile.Kind(99).String(); got != "ambiguous kind("+strconv.Itoa(99)+")" {
