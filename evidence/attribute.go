@@ -67,7 +67,7 @@ func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attr
 		switch {
 		case line.Internal:
 			continue // the trusted host passed it on within itself
-		case line.Local && !(contains(relays, line.Addr) && !line.Addr.IsLoopback()):
+		case line.Local && (line.Addr.IsLoopback() || !contains(relays, line.Addr)):
 			return a // whoever handed it in could have written all that follows
 		case !line.Addr.IsValid():
 			return a // somebody connected, and the line does not say who

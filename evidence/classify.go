@@ -36,10 +36,11 @@ func (m *Message) classify(null bool) Classification {
 	if class == listing.ClassOther {
 		return c
 	}
-	// Of several products the one whose rule says most; of equals the first.
+	// Of several products the one whose rule says most; of equals the last,
+	// since those that borrow the words of others come behind them.
 	var best *rule
 	for _, r := range t.fired {
-		if r.product != "" && (best == nil || r.strength > best.strength) && r.strength != veto {
+		if r.product != "" && (best == nil || r.strength >= best.strength) && r.strength != veto {
 			best = r
 		}
 	}
@@ -113,14 +114,14 @@ func (t *tally) bounce() bool {
 	if t.has(class, veto) {
 		return false
 	}
-	real := t.has(class, substance)
+	solid := t.has(class, substance)
 	switch prints := t.number(class, fingerprint); {
 	case prints >= 2:
 		return true
-	case prints == 1 && (t.facts&machine != 0 || real):
+	case prints == 1 && (t.facts&machine != 0 || solid):
 		return true
 	}
-	return real && t.number(class, claim) >= 3
+	return solid && t.number(class, claim) >= 3
 }
 
 // answer weighs what speaks for one of the classes that are known by words and

@@ -52,7 +52,7 @@ func parseDSN(body []byte) *DSN {
 		d.set(&group, name, value)
 		name, value = "", ""
 	}
-	body = []byte(lineEnds.Replace(string(body)))
+	body = []byte(plainLines(string(body)))
 	for lines := 0; len(body) > 0 && lines < 4*maxHeaderLines; lines++ {
 		line, rest, _ := bytes.Cut(body, []byte("\n"))
 		body = rest

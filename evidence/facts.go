@@ -1,6 +1,9 @@
 package evidence
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // fact is something about the structure of a message that rules build on; a
 // set of them is their union.
@@ -150,9 +153,9 @@ func splitFrom(from string) (display, addr string) {
 		return strings.Trim(from[open:], "() "), strings.TrimSpace(from[:open])
 	}
 	words := strings.Fields(from)
-	for i := len(words) - 1; i >= 0; i-- {
-		if strings.Contains(words[i], "@") {
-			return strings.Join(words[:i], " "), words[i]
+	for i, word := range slices.Backward(words) {
+		if strings.Contains(word, "@") {
+			return strings.Join(words[:i], " "), word
 		}
 	}
 	return strings.Trim(from, ` "'`), ""

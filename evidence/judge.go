@@ -72,12 +72,11 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 		Original: FindingOriginal{Returned: ReturnedNone},
 	}
 	m, err := Parse(r.Raw)
-	if err != nil {
-		f.Verdict, f.Reason = Failed, ReasonNotMail
-		if errors.Is(err, ErrEmpty) {
-			f.Reason = ReasonEmpty
-		}
-		return f
+	switch {
+	case errors.Is(err, ErrEmpty):
+		return f.failed(ReasonEmpty)
+	case err != nil:
+		return f.failed(ReasonNotMail)
 	}
 	c := m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == "")
 	f.Class, f.Rules, f.Product = c.Class, c.Rules, c.Product
@@ -86,38 +85,31 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 	f.Original.Origin = m.Original.Origin(j.config.Listable)
 
 	reporter := j.reporters[r.Reporter]
-	lines := trail(&m.Header)
-	a := attribution{level: listing.LevelC}
-	if reporter != nil {
-		a = attribute(r, lines, reporter.Relays, j.config.Listable)
-	}
-	f.Level, f.Source = a.level, a.source
-	e := envelope(r, m, a)
-	trapDomain, rcpt, trap := j.trap(e)
-	f.RecipientTrap = trap
-	f.Traces = traces(m, a, f)
 	if reporter == nil {
-		f.Verdict, f.Reason = Failed, ReasonReporter
-		return f
+		return f.failed(ReasonReporter)
 	}
+	a := attribute(r, trail(&m.Header), reporter.Relays, j.config.Listable)
+	f.Level, f.Source = a.level, a.source
 	if m.passed(reporter.Relays) {
 		f.Signs = []string{listing.ProofRelays.String()}
 	}
+	recipient, trapDomain, trap := j.recipient(recipients(r, m, a))
 	var proofs listing.ProofSet
 	if trap {
 		proofs = listing.ProofSetOf(listing.ProofTrap)
 	}
-	f.Proofs = proofs.Names()
+	f.RecipientTrap, f.Proofs = trap, proofs.Names()
+	f.Traces = traces(m, a, f)
 	at := receivedAt(r, a, now)
 	f.Reason = j.guard(&f, m, at, now)
 	if f.Reason == "" {
 		f.Verdict = Proven
 	}
-	if f.Reason != "" && f.Reason != ReasonExempt && f.Reason != ReasonStale {
+	f.observable = f.Reason == "" || f.Reason == ReasonExempt || f.Reason == ReasonStale
+	if !f.observable {
 		return f
 	}
 	original := originalID(m)
-	f.observable = true
 	f.observation = listing.Observation{
 		ID:           observationID(a.source, original, r.Reporter),
 		Addr:         a.source,
@@ -129,10 +121,16 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 		Organisation: reporter.Organisation,
 		Sensor:       r.Sensor,
 		TrapDomain:   trapDomain,
-		Recipient:    keyed(j.config.Key, rcpt),
+		Recipient:    keyed(j.config.Key, recipient),
 		Original:     original,
 		Traces:       f.Traces,
 	}
+	return f
+}
+
+// failed returns the finding for a report that cannot be judged.
+func (f Finding) failed(reason string) Finding {
+	f.Verdict, f.Reason, f.Level = Failed, reason, listing.LevelC
 	return f
 }
 
@@ -157,18 +155,18 @@ func (j *Judge) guard(f *Finding, m *Message, at, now time.Time) string {
 	return ""
 }
 
-// trap returns the first recipient that is a trap, its domain, and whether
-// there is one; else the first recipient.
-func (j *Judge) trap(recipients []string) (domain, rcpt string, ok bool) {
+// recipient returns the first recipient that is a trap and the trap's domain;
+// else the first recipient.
+func (j *Judge) recipient(recipients []string) (recipient, domain string, trap bool) {
 	for _, rcpt := range recipients {
 		if domain, ok := j.config.Traps.IsTrap(rcpt); ok {
-			return domain, rcpt, true
+			return rcpt, domain, true
 		}
 	}
 	if len(recipients) > 0 {
-		rcpt = recipients[0]
+		recipient = recipients[0]
 	}
-	return "", rcpt, false
+	return recipient, "", false
 }
 
 // receivedAt returns when the message was received, in whole seconds. What the

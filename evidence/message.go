@@ -21,6 +21,7 @@ type Message struct {
 	Original Original // what came back of the message that this one answers
 
 	text       string // the report's own words: without the original, decoded, in lines
+	words      []byte // the same in the form in which phrases are looked for, behind "\x01"
 	html       bool   // the text comes from HTML
 	links      int    // URLs in the text
 	mboxSender string // sender in an mbox "From " line

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"backscatter/listing"
 )
@@ -39,7 +40,8 @@ func (m *Message) digest() {
 			m.Original = quoted
 		}
 	}
-	m.links = countLinks(m.text)
+	m.links += strings.Count(m.text, "://")
+	m.words = normal([]byte{'\x01'}, m.text)
 	o := &m.Original
 	if o.Returned == "" {
 		o.Returned = ReturnedNone
@@ -127,10 +129,18 @@ func (m *Message) ownText() string {
 		plain.WriteString(stripped)
 	}
 	m.links = links
-	return lineEnds.Replace(plain.String())
+	return plainLines(plain.String())
 }
 
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\x00", " ")
+
+// plainLines returns the text with lines that end in LF, and without NUL.
+func plainLines(text string) string {
+	if !strings.ContainsAny(text, "\r\x00") {
+		return text
+	}
+	return lineEnds.Replace(text)
+}
 
 // findReturned looks for the original in a part of its own.
 func (m *Message) findReturned() bool {
@@ -217,11 +227,12 @@ func findQuoted(text string) (o Original, cut int, ok bool) {
 	for at := 0; at <= len(text); {
 		line, _, _ := strings.Cut(text[at:], "\n")
 		next := at + len(line) + 1
+		run.announced = separator >= 0
 		if run.take(line, at) {
 			at = next
 			continue
 		}
-		if run.proven(separator >= 0) {
+		if run.proven() {
 			cut = run.start
 			if separator >= 0 {
 				cut = separator
@@ -238,7 +249,7 @@ func findQuoted(text string) (o Original, cut int, ok bool) {
 		run.take(line, at)
 		at = next
 	}
-	if run.proven(separator >= 0) {
+	if run.proven() {
 		return run.original(""), run.start, true
 	}
 	return Original{}, 0, false
@@ -246,13 +257,18 @@ func findQuoted(text string) (o Original, cut int, ok bool) {
 
 // headerRun is a run of lines that can be a returned header.
 type headerRun struct {
-	prefix string
-	start  int
-	points int
-	block  []byte
+	announced bool // behind a line that announces an original
+	prefix    string
+	start     int
+	points    int
+	unfolded  int // lines that lost the space by which they continue a field
+	block     []byte
 }
 
-func (r *headerRun) reset() { *r = headerRun{block: r.block[:0]} }
+// maxUnfolded bounds the lines without a field that an announced header may have.
+const maxUnfolded = 12
+
+func (r *headerRun) reset() { *r = headerRun{announced: r.announced, block: r.block[:0]} }
 
 // take adds the line to the run, and reports false when it does not belong.
 func (r *headerRun) take(line string, at int) bool {
@@ -266,7 +282,15 @@ func (r *headerRun) take(line string, at int) bool {
 			r.add(rest)
 			return true
 		}
-		return r.begin(rest)
+		if r.begin(rest) {
+			return true
+		}
+		r.unfolded++
+		if !r.announced || r.unfolded > maxUnfolded {
+			return false
+		}
+		r.add(" " + rest)
+		return true
 	}
 	trimmed := strings.TrimLeft(line, " \t>|")
 	r.prefix = line[:len(line)-len(trimmed)]
@@ -301,8 +325,8 @@ func (r *headerRun) add(line string) {
 
 // proven reports whether the run is a header: by itself only with a field that
 // people do not quote, behind a line that announces one with less.
-func (r *headerRun) proven(announced bool) bool {
-	if announced {
+func (r *headerRun) proven() bool {
+	if r.announced {
 		return r.points >= 3
 	}
 	return r.points >= 6
@@ -311,11 +335,15 @@ func (r *headerRun) proven(announced bool) bool {
 func (r *headerRun) original(rest string) Original {
 	header, _ := splitHeader(bytes.Clone(r.block))
 	o := Original{Returned: ReturnedHeaders, Header: header, quoted: true, body: []byte(rest)}
-	if strings.TrimSpace(strings.TrimLeft(rest, "-\n ")) != "" && strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, r.prefix+"\n") {
+	blank, body, _ := strings.Cut(rest, "\n")
+	if strings.Trim(blank, quoting) == "" && strings.Trim(body, quoting) != "" {
 		o.Returned = ReturnedFull
 	}
 	return o
 }
+
+// quoting is what stands before quoted lines and between texts.
+const quoting = " \t\n>|-_="
 
 // announcements are the words of the line before a returned original.
 var announcements = []string{
@@ -327,18 +355,23 @@ var announcements = []string{
 	"begin message", "forwarded message", "rejected message", "bounced message", "message text",
 }
 
+var announcer = sync.OnceValue(func() *matcher {
+	phrases := make([]phrase, len(announcements))
+	for i, words := range announcements {
+		phrases[i].text = words
+	}
+	return newMatcher(phrases)
+})
+
 // announces reports whether a line announces the original that follows.
 func announces(line string) bool {
 	if line == "" || len(line) > 120 {
 		return false
 	}
-	line = strings.ToLower(line)
-	for _, words := range announcements {
-		if strings.Contains(line, words) {
-			return true
-		}
-	}
-	return false
+	var buffer [400]byte // lower case can be longer
+	var hit [1]bool
+	announcer().scan(normal(buffer[:0], line), hit[:])
+	return hit[0]
 }
 
 // believable returns the public address furthest back in the trail that can be
@@ -407,7 +440,7 @@ func (m *Message) toldOrigins() []netip.Addr {
 			found = append(found, addr)
 		}
 	}
-	text := string(normal(nil, m.text))
+	text := string(m.words)
 	// Sendmail: "The original message was received at DATE from HOST [ADDR]".
 	if _, rest, ok := strings.Cut(text, "the original message was received at "); ok {
 		rest = rest[:min(len(rest), 300)]
@@ -453,9 +486,4 @@ func (o *Original) Origin(listable []netip.Prefix) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// countLinks returns how many URLs are in a text.
-func countLinks(text string) int {
-	return strings.Count(text, "http://") + strings.Count(text, "https://")
 }

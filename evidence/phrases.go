@@ -1,5 +1,7 @@
 package evidence
 
+import "slices"
+
 // matcher finds every one of many phrases in one pass over a text (Aho and
 // Corasick, 1975), so that a rule more costs nothing for each message. It is a
 // complete automaton: one table look-up a byte, whatever the text.
@@ -28,6 +30,7 @@ func newMatcher(phrases []phrase) *matcher {
 			}
 		}
 	}
+	m.next = make([]uint16, 0, trieSize(phrases)*m.width)
 	m.grow()
 	for _, p := range phrases {
 		state := 0
@@ -42,6 +45,25 @@ func newMatcher(phrases []phrase) *matcher {
 	}
 	m.complete()
 	return m
+}
+
+// trieSize returns how many states the phrases need: one for each beginning.
+func trieSize(phrases []phrase) int {
+	texts := make([]string, len(phrases))
+	for i, p := range phrases {
+		texts[i] = p.text
+	}
+	slices.Sort(texts)
+	size, last := 1, ""
+	for _, text := range texts {
+		common := 0
+		for common < min(len(last), len(text)) && last[common] == text[common] {
+			common++
+		}
+		size += len(text) - common
+		last = text
+	}
+	return size
 }
 
 // grow adds a state and returns it.

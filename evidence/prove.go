@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"backscatter/listing"
@@ -13,11 +14,11 @@ var envelopeFields = []string{"X-Original-To", "Delivered-To", "Envelope-To", "X
 // maxEnvelope bounds the recipients of one message that are looked at.
 const maxEnvelope = 100
 
-// envelope returns the recipients: those of the envelope, or else what the
+// recipients returns the envelope recipients: those of the envelope, or else what the
 // delivery agent wrote into the message, or the trusted host's Received line,
 // or last the To field. Who sends a message could have written the latter, but
 // accuses nobody but himself with it.
-func envelope(r Report, m *Message, a attribution) []string {
+func recipients(r Report, m *Message, a attribution) []string {
 	if len(r.Envelope.Recipients) > 0 {
 		return r.Envelope.Recipients[:min(len(r.Envelope.Recipients), maxEnvelope)]
 	}
@@ -121,11 +122,7 @@ func urlHosts(body []byte) []string {
 		if !isWeb || !strings.Contains(host, ".") || end > maxHostLen {
 			continue
 		}
-		known := false
-		for _, h := range hosts {
-			known = known || h == host
-		}
-		if !known {
+		if !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}

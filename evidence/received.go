@@ -3,6 +3,7 @@ package evidence
 import (
 	"net/mail"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,7 +42,11 @@ func ParseReceived(value string) Received {
 	var r Received
 	value = value[:min(len(value), maxLine)]
 	tokens, date := tokenize(value)
-	r.Date = parseDate(date)
+	for part := range strings.SplitSeq(date, ";") { // old Sendmail has two
+		if r.Date.IsZero() {
+			r.Date = parseDate(part)
+		}
+	}
 	var from []token
 	var sent bool
 	for i := 0; i < len(tokens); {
@@ -62,7 +67,7 @@ func ParseReceived(value string) Received {
 		}
 		i += clause
 	}
-	r.connection(from, value)
+	r.connection(from, slices.ContainsFunc(tokens, token.literal))
 	r.Internal = !sent && !r.Local || !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
 	return r
 }
@@ -71,6 +76,12 @@ func ParseReceived(value string) Received {
 type token struct {
 	text    string
 	comment bool
+}
+
+// literal reports whether the token names a mail system that writes a client
+// without a name as a literal: Exim and CommuniGate.
+func (t token) literal() bool {
+	return t.comment && (strings.HasPrefix(t.text, "Exim") || strings.HasPrefix(t.text, "CommuniGate"))
 }
 
 func (t token) keyword() string {
@@ -84,20 +95,21 @@ func (t token) keyword() string {
 	return ""
 }
 
-// tokenize splits the value into words and comments (RFC 5322 §3.2.2), which
-// may be nested, and cuts off the date behind the last semicolon.
+// tokenize splits the value up to the first semicolon into words and comments
+// (RFC 5322 §3.2.2), which may be nested; behind it comes the date. What stands
+// further on tells nothing: a message that begins with a continuation line
+// could have put it there.
 func tokenize(value string) (tokens []token, date string) {
-	for i := 0; i < len(value); {
-		switch c := value[i]; {
-		case c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ')':
+	for i := 0; i < len(value) && len(tokens) < 60; {
+		switch value[i] {
+		case ' ', '\t', '\r', '\n', ')':
 			i++
-		case c == '(':
+		case '(':
 			end := commentEnd(value, i)
 			tokens = append(tokens, token{text: strings.TrimSpace(value[i+1 : end]), comment: true})
 			i = end + 1
-		case c == ';':
-			date = value[i+1:]
-			i++
+		case ';':
+			return tokens, value[i+1:]
 		default:
 			end := i
 			for end < len(value) && !strings.ContainsRune(" \t\r\n(;", rune(value[end])) {
@@ -106,11 +118,8 @@ func tokenize(value string) (tokens []token, date string) {
 			tokens = append(tokens, token{text: value[i:end]})
 			i = end
 		}
-		if len(tokens) > 60 {
-			break
-		}
 	}
-	return tokens, date
+	return tokens, ""
 }
 
 // commentEnd returns where the comment that begins at start is closed, or the
@@ -174,15 +183,16 @@ func localProtocol(with string) bool {
 }
 
 // comment notes what a comment outside the connection part says of a message
-// that was handed in locally (Postfix, qmail).
+// that was handed in locally (Postfix, qmail, web mail).
 func (r *Received) comment(t token) {
 	if !t.comment {
 		return
 	}
 	for _, sign := range []string{"from userid ", "invoked by ", "from uid "} {
-		if strings.Contains(t.text, sign) {
-			r.Local = true
-		}
+		r.Local = r.Local || strings.Contains(t.text, sign)
+	}
+	if strings.HasPrefix(t.text, "via") && strings.HasSuffix(t.text, "HTTP") {
+		r.Local = true
 	}
 	if r.ID == "" && strings.HasPrefix(t.text, "qmail ") {
 		if words := strings.Fields(t.text); len(words) > 1 {
@@ -192,7 +202,9 @@ func (r *Received) comment(t token) {
 }
 
 // connection reads the "from" clause.
-func (r *Received) connection(from []token, value string) {
+// literal tells that the host writes the address of a client without a name
+// in the place of the name.
+func (r *Received) connection(from []token, literal bool) {
 	var words, comments []string
 	for _, t := range from {
 		if t.comment {
@@ -201,13 +213,12 @@ func (r *Received) connection(from []token, value string) {
 			words = append(words, t.text)
 		}
 	}
-	if len(words) == 0 {
-		return
+	if len(words) > 0 {
+		r.HELO = words[0]
 	}
-	r.HELO = words[0]
-	clash, literal := false, false
+	clash, claimed := false, false
 	for _, c := range comments {
-		literal = r.readComment(c) || literal
+		claimed = r.readComment(c) || claimed
 		addr, name := commentAddress(c)
 		if !addr.IsValid() {
 			continue
@@ -219,12 +230,15 @@ func (r *Received) connection(from []token, value string) {
 	case clash:
 		r.Addr, r.PTR = netip.Addr{}, ""
 	case r.Addr.IsValid():
-		if r.PTR == "" && literal { // Exim and qmail put the looked-up name first
+		if r.PTR == "" && claimed && len(words) > 0 { // Exim and qmail put the looked-up name first
 			r.PTR = name(words[0])
 		}
 	case len(words) > 1:
 		r.Addr, _ = bracketed(words[len(words)-1])
-	case literal || strings.Contains(value, "(Exim") || strings.Contains(value, "CommuniGate"):
+	case len(words) == 0:
+	case r.Local: // no HELO outside SMTP: a web page or a fetch
+		r.Addr, _ = bracketed(words[0])
+	case claimed || literal:
 		r.Addr, _ = bracketed(words[0])
 	}
 }
@@ -263,8 +277,11 @@ func commentAddress(c string) (addr netip.Addr, ptr string) {
 		before := strings.TrimSpace(c[:open])
 		return addr, name(before[strings.LastIndexAny(before, "@ ")+1:])
 	}
-	// A bare address, perhaps behind a name or an ident.
-	word := c[strings.LastIndexAny(c, "@ ")+1:]
+	// A bare address, perhaps behind an ident; several words are something else.
+	word := c[strings.LastIndexByte(c, '@')+1:]
+	if strings.ContainsRune(c, ' ') {
+		return netip.Addr{}, ""
+	}
 	addr, err := netip.ParseAddr(strings.TrimPrefix(word, "IPv6:"))
 	if err != nil {
 		return netip.Addr{}, ""
@@ -296,7 +313,7 @@ func bracketed(s string) (addr netip.Addr, bounds bool) {
 // name returns a host name without its dot, or nothing for what is none.
 func name(s string) string {
 	s = strings.ToLower(strings.TrimSuffix(s, "."))
-	if s == "unknown" || !strings.Contains(s, ".") || strings.ContainsAny(s, "[]()<>@ ") {
+	if _, err := netip.ParseAddr(s); err == nil || s == "unknown" || !strings.Contains(s, ".") || strings.ContainsAny(s, "[]()<>@ ") {
 		return ""
 	}
 	return s
@@ -309,7 +326,15 @@ func parseDate(s string) time.Time {
 	if s == "" || len(s) > 200 {
 		return time.Time{}
 	}
-	t, err := mail.ParseDate(s)
+	layout := "Mon, 2 Jan 2006 15:04:05 -0700"
+	if digit(s[0]) {
+		layout = "2 Jan 2006 15:04:05 -0700"
+	}
+	plain, _, _ := strings.Cut(s, "(")
+	t, err := time.Parse(layout, strings.TrimSpace(plain))
+	if err != nil { // the forms that nobody writes any more
+		t, err = mail.ParseDate(s)
+	}
 	if err != nil {
 		return time.Time{}
 	}

@@ -143,7 +143,7 @@ func (m *Message) zone(dst []byte, z zone) []byte {
 	dst = append(dst, '\x01')
 	switch z {
 	case inText:
-		dst = normal(dst, m.text)
+		dst = append(dst[:0], m.words...)
 		if m.DSN != nil {
 			for _, r := range m.DSN.Recipients[:min(len(m.DSN.Recipients), 10)] {
 				dst = append(dst, ' ')

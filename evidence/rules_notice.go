@@ -15,7 +15,7 @@ var noticeRules = []rule{
 		"spam policy", "content rejected", "content filter", "message content", "blocked by our", "high probability of spam", "垃圾邮件", "スパム", "спам",
 	))},
 	{"says-blocked", notice, refine, "", all(text(
-		"blocked using", "blacklist", "black list", "blocklist", "block list", "dnsbl", "spamhaus", "spamcop", "barracudacentral", "rbl ", "listed at", "listed in", "poor reputation", "bad reputation", "low reputation", "senderbase", "senderscore",
+		"blocked using", "blacklist", "black list", "blocklist", "block list", "dnsbl", "spamhaus", "spamcop", "barracudacentral", "rbl ", "is listed at", "is listed in", "listed by ", "is listed on", "poor reputation", "bad reputation", "low reputation", "senderbase", "senderscore",
 	))},
 	{"says-forged", notice, refine, "", all(text(
 		"spf fail", "spf check", "failed spf", "spf record", "sender policy framework", "spf validation", "spf -all", "does not pass dmarc", "dmarc policy", "dmarc verification", "dmarc check", "dkim fail", "dmarc fail", "spf:", "spf ",

@@ -118,8 +118,10 @@ func (w *walker) skipEnvelopeLine() {
 		if len(trimmed) > 0 && !bytes.HasPrefix(trimmed, []byte("From ")) {
 			return
 		}
-		if fields := bytes.Fields(trimmed[:min(len(trimmed), maxLine)]); len(fields) > 1 {
-			w.m.mboxSender = string(fields[1])
+		if w.m.mboxSender == "" && len(trimmed) > 0 {
+			sender := bytes.TrimLeft(trimmed[len("From "):min(len(trimmed), maxLine)], " ")
+			sender, _, _ = bytes.Cut(sender, []byte(" "))
+			w.m.mboxSender = string(sender)
 		}
 		w.pos = next
 	}
@@ -207,8 +209,9 @@ func (w *walker) header(message bool) Header {
 			return h
 		case w.delimits(line):
 			return h
+		case !within:
 		case (line[0] == ' ' || line[0] == '\t') && h.Len() > 0:
-			if grows >= 0 && within {
+			if grows >= 0 {
 				h.fields[h.Len()-1].value = w.raw[grows : w.pos+min(len(line), maxLine)]
 			}
 		default:
@@ -216,12 +219,7 @@ func (w *walker) header(message bool) Header {
 			if name == nil && !w.junk(&h, line, next) {
 				return h
 			}
-			grows = -1
-			if name != nil && within {
-				colon := bytes.IndexByte(line, ':') + 1
-				h.fields = append(h.fields, field{name: name, value: line[colon:min(len(line), maxLine)]})
-				grows = w.pos + colon
-			}
+			grows = w.field(&h, name, line)
 		}
 		if len(line) > maxLine {
 			grows = -1
@@ -229,6 +227,17 @@ func (w *walker) header(message bool) Header {
 		w.pos = next
 	}
 	return h
+}
+
+// field adds the field that begins with the line, if it has a name, and
+// returns where its value begins.
+func (w *walker) field(h *Header, name, line []byte) int {
+	if name == nil {
+		return -1
+	}
+	colon := bytes.IndexByte(line, ':') + 1
+	h.fields = append(h.fields, field{name: name, value: line[colon:min(len(line), maxLine)]})
+	return w.pos + colon
 }
 
 // junk reports whether a line that begins no field is to be passed over: an

@@ -1,0 +1,41 @@
+package evidence
+
+// Work returns how many bytes were looked at to parse and classify m.
+func (m *Message) Work() int { return m.work }
+
+// ParseDSN is parseDSN for tests.
+var ParseDSN = parseDSN
+
+// Phrases returns which of the phrases are in text, found by the automaton.
+func Phrases(phrases []string, text string) []bool {
+	var all []phrase
+	for i, p := range phrases {
+		all = append(all, phrase{text: p, cond: i})
+	}
+	hits := make([]bool, len(phrases))
+	newMatcher(all).scan([]byte(text), hits)
+	return hits
+}
+
+// RuleNames returns the names of all rules, and the phrases of each zone.
+func RuleNames() (names []string, phrases [][]string) {
+	phrases = make([][]string, zones)
+	for _, r := range compiled().rules {
+		names = append(names, r.name)
+		for _, c := range r.when {
+			phrases[c.zone] = append(phrases[c.zone], c.phrases...)
+		}
+	}
+	return names, phrases
+}
+
+// States returns how many states the automata have.
+func States() (n int) {
+	for _, m := range compiled().matchers {
+		n += len(m.found)
+	}
+	return n
+}
+
+// Normal is normal for tests.
+func Normal(text string) string { return string(normal(nil, text)) }

@@ -1,0 +1,117 @@
+package evidence_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"backscatter/evidence"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func addr(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(s)
+}
+
+// TestParseReceived holds one line of each grammar that was met, and lines by
+// which a client tries to be taken for another.
+func TestParseReceived(t *testing.T) {
+	t.Parallel()
+	type want = evidence.Received
+	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	tests := []struct {
+		name, line string
+		want       want
+	}{
+		{
+			"postfix", "from helo.example (ptr.example [192.0.2.66])\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\n\t(No client certificate requested)\n\tby mx.example (Postfix) with ESMTPS id 4XyZ12\n\tfor <info@trap.example>; Sat, 21 Nov 2026 10:00:00 +0000 (UTC)",
+			want{Addr: addr("192.0.2.66"), HELO: "helo.example", PTR: "ptr.example", By: "mx.example", With: "ESMTPS", ID: "4XyZ12", For: "info@trap.example", Date: at},
+		},
+		{"postfix unknown", "from helo.example (unknown [192.0.2.66]) by mx.example (Postfix) with SMTP id 1", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"postfix ipv6", "from h.example (p.example [IPv6:2001:db8::66]) by mx.example (Postfix) with ESMTP id 1", want{Addr: addr("2001:db8::66"), HELO: "h.example", PTR: "p.example", By: "mx.example", With: "ESMTP", ID: "1"}},
+		{"postfix literal helo", "from [198.51.100.1] (unknown [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1", want{Addr: addr("192.0.2.66"), HELO: "[198.51.100.1]", By: "mx.example", With: "ESMTP", ID: "1"}},
+		{"postfix own bounce", "by mx.example (Postfix)\n\tid 1; Sat, 21 Nov 2026 10:00:00 +0000", want{By: "mx.example", ID: "1", Internal: true, Date: at}},
+		{"postfix pickup", "by mx.example (Postfix, from userid 1000)\n\tid 1; Sat, 21 Nov 2026 10:00:00 +0000", want{By: "mx.example", ID: "1", Local: true, Date: at}},
+		{"sendmail", "from helo.example (ptr.example [192.0.2.66] (may be forged)) by mx.example (8.17.1/8.17.1) with ESMTP id abc for <info@trap.example>; Sat, 21 Nov 2026 10:00:00 GMT", want{Addr: addr("192.0.2.66"), HELO: "helo.example", PTR: "ptr.example", By: "mx.example", With: "ESMTP", ID: "abc", For: "info@trap.example", Date: at}},
+		{"sendmail ident", "from helo.example (IDENT:[198.51.100.1]@ptr.example [192.0.2.66]) by mx.example (8.8.8/8.8.8) with SMTP id abc", want{Addr: addr("192.0.2.66"), HELO: "helo.example", PTR: "ptr.example", By: "mx.example", With: "SMTP", ID: "abc"}},
+		{"sendmail no name", "from helo.example ([192.0.2.66]) by mx.example", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example"}},
+		{"exim", "from ptr.example ([192.0.2.66]:25025 helo=helo.example)\n\tby mx.example with esmtps (TLS1.3) (Exim 4.98)\n\tid 1tDxyz-0001", want{Addr: addr("192.0.2.66"), HELO: "helo.example", PTR: "ptr.example", By: "mx.example", With: "ESMTPS", ID: "1tDxyz-0001"}},
+		{"exim no name", "from [192.0.2.66] (helo=helo.example) by mx.example with smtp (Exim 4.98) id 1", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"exim port first", "from [192.0.2.66] (port=25025 helo=helo.example) by mx.example with smtp (Exim 4.98) id 1", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"exim helo with an address", "from ptr.example ([192.0.2.66] helo=[198.51.100.1]) by mx.example with smtp (Exim 4.98) id 1", want{Addr: addr("192.0.2.66"), HELO: "[198.51.100.1]", PTR: "ptr.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"exim local", "from user by mx.example with local (Exim 4.98) id 1", want{HELO: "user", By: "mx.example", With: "LOCAL", ID: "1", Local: true}},
+		{"qmail", "from unknown (HELO helo.example) (192.0.2.66) by 0 with SMTP; 21 Nov 2026 10:00:00 -0000", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "0", With: "SMTP", Date: at}},
+		{"qmail ident", "from ptr.example (HELO [198.51.100.1]) (user@192.0.2.66) by mx.example with SMTP", want{Addr: addr("192.0.2.66"), HELO: "[198.51.100.1]", PTR: "ptr.example", By: "mx.example", With: "SMTP"}},
+		{"qmail network", "(qmail 4711 invoked from network); 21 Nov 2026 10:00:00 -0000", want{ID: "4711", Internal: true, Date: at}},
+		{"qmail uid", "(qmail 4711 invoked by uid 89); 21 Nov 2026 10:00:00 -0000", want{ID: "4711", Local: true, Date: at}},
+		{"exchange", "from MBX.example (2001:db8::66) by\n MX.example (2001:db8:1::1) with Microsoft SMTP Server (version=TLS1_2) id 15.2.1; Sat, 21 Nov 2026 10:00:00 +0000", want{Addr: addr("2001:db8::66"), HELO: "MBX.example", By: "mx.example", With: "MICROSOFT", ID: "15.2.1", Date: at}},
+		{"exchange scope", "from a.example ([fe80::1%22]) by b.example ([fe80::2%22]) with mapi id 1", want{Addr: addr("fe80::1"), HELO: "a.example", By: "b.example", With: "MAPI", ID: "1", Local: true}},
+		{"gmail", "from p.example (p.example. [192.0.2.66])\n        by mx.google.example with ESMTPS id x1.2\n        for <info@trap.example>", want{Addr: addr("192.0.2.66"), HELO: "p.example", PTR: "p.example", By: "mx.google.example", With: "ESMTPS", ID: "x1.2", For: "info@trap.example"}},
+		{"gmail within", "by 2002:a05:7000:1 with SMTP id x1.2", want{By: "2002:a05:7000:1", With: "SMTP", ID: "x1.2", Internal: true}},
+		{"communigate", "from [192.0.2.66] (HELO helo.example) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example", With: "ESMTP", ID: "7"}},
+		{"imail", "from helo.example [192.0.2.66] by mx.example (SMTPD32-7.07) id A1", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mx.example", ID: "A1"}},
+		{"yahoo", "from 192.0.2.66  (EHLO helo.example) (192.0.2.66) by mta.example with SMTP", want{Addr: addr("192.0.2.66"), HELO: "helo.example", By: "mta.example", With: "SMTP"}},
+		{"no helo", "from (ptr.example [192.0.2.66]) by mx.example with smtp id 1", want{Addr: addr("192.0.2.66"), PTR: "ptr.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"mapped", "from h.example (p.example [::ffff:192.0.2.66]) by mx.example with ESMTP", want{Addr: addr("192.0.2.66"), HELO: "h.example", PTR: "p.example", By: "mx.example", With: "ESMTP"}},
+		{"fetchmail", "from pop.example [192.0.2.66] by localhost with POP3 (fetchmail-6.4.0) for <me@localhost> (single-drop)", want{Addr: addr("192.0.2.66"), HELO: "pop.example", By: "localhost", With: "POP3", For: "me@localhost", Local: true}},
+		{"lmtp socket", "from mx.example by imap.example with LMTP id 1", want{HELO: "mx.example", By: "imap.example", With: "LMTP", ID: "1", Internal: true}},
+		{"web mail", "from [192.0.2.66] by web.example (via HTTP)", want{Addr: addr("192.0.2.66"), HELO: "[192.0.2.66]", By: "web.example", Local: true}},
+
+		{"no address", "from helo.example by mx.example with SMTP id 1", want{HELO: "helo.example", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"only a literal helo", "from [198.51.100.1] by mx.example with SMTP id 1", want{HELO: "[198.51.100.1]", By: "mx.example", With: "SMTP", ID: "1"}},
+		{"helo with a comment", "from x (evil [198.51.100.1]) (ptr.example [192.0.2.66]) by mx.example", want{HELO: "x", By: "mx.example"}},
+		{"helo with a keyword", "from by (ptr.example [192.0.2.66]) by mx.example", want{Addr: addr("192.0.2.66"), HELO: "by", PTR: "ptr.example", By: "mx.example"}},
+		{"account with an address", "from [192.0.2.66] (account a@198.51.100.1 HELO h.example) by mx.example (CommuniGate Pro SMTP 6.1)", want{Addr: addr("192.0.2.66"), HELO: "h.example", By: "mx.example"}},
+		{"continued by the sender", "from [198.51.100.1] by odd.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000 (Exim 4.98) by evil.example; 1 Jan 2020 00:00:00 +0000", want{HELO: "[198.51.100.1]", By: "odd.example", With: "SMTP", Date: at}},
+		{"nonsense", "((((;;;;[[[[ from from from", want{}},
+		{"empty", "", want{Internal: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := evidence.ParseReceived(tt.line)
+			if tt.name == "nonsense" {
+				if got.Addr.IsValid() {
+					t.Errorf("address %s out of nonsense", got.Addr)
+				}
+				return
+			}
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParseReceived(f *testing.F) {
+	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000")
+	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)")
+	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000")
+	f.Fuzz(func(t *testing.T, line string) {
+		r := evidence.ParseReceived(line)
+		if r.Addr.Is4In6() || r.Addr.Zone() != "" {
+			t.Errorf("address %s is not in its plain form", r.Addr)
+		}
+		// A name that a client calls itself must not move the address: whatever
+		// has no space and no bracket, as trusted hosts write it.
+		if helo := strings.Map(heloRune, line); helo != "" {
+			got := evidence.ParseReceived("from " + helo + " (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1")
+			if got.Addr.IsValid() && got.Addr.String() != "192.0.2.66" {
+				t.Errorf("HELO %q moved the address to %s", helo, got.Addr)
+			}
+		}
+	})
+}
+
+func heloRune(r rune) rune {
+	if r <= ' ' || r > '~' || strings.ContainsRune("()<>;,\\\"", r) {
+		return -1
+	}
+	return r
+}
