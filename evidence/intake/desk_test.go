@@ -20,6 +20,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
+var (
+	_ intake.Judge = (*evidence.Judge)(nil)
+	_ intake.Store = (*listing.Store)(nil)
+)
+
 // store answers each observation alike.
 type store struct {
 	outcome listing.Outcome

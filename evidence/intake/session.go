@@ -54,7 +54,7 @@ type transaction struct {
 	helo, from string
 	recipients []string
 	begun      bool // the message has
-	ended      bool // it has, and Data returns
+	settled    bool // and nothing of it is left to come: it can be answered
 }
 
 var _ smtp.Session = (*session)(nil)
@@ -108,7 +108,17 @@ func (s *session) Data(r io.Reader) error {
 		_ = s.peer.Close() // in the middle of what cannot be put right
 		return replyIncomplete
 	}
-	defer s.end(tx)
+	err := s.take(tx, r)
+	if !errors.Is(err, smtp.ErrDataReset) {
+		s.settle(tx)
+	}
+	result, reply := resultOf(err)
+	s.smtp.metrics.messages.WithLabelValues(result).Inc()
+	return reply
+}
+
+// take reads the message to its end and hands it over.
+func (s *session) take(tx *transaction, r io.Reader) error {
 	if !s.peer.receive(s.smtp.limits.Data) {
 		_, _ = io.Copy(io.Discard, r)
 		return replyStopping
@@ -116,22 +126,19 @@ func (s *session) Data(r io.Reader) error {
 	defer s.peer.received()
 	message := &body{budget: s.smtp.memory}
 	defer message.release()
-
-	err := message.fill(r, s.smtp.limits.Keep)
-	if err == nil && s.peer.broken.Load() {
-		err = io.ErrUnexpectedEOF // within a BDAT chunk
+	if err := message.fill(r, s.smtp.limits.Keep); err != nil {
+		return err
 	}
-	if err == nil {
-		report := s.report(tx)
-		report.Raw, report.Truncated = message.raw, message.truncated
-		report.Received = time.Now().UTC() //nolint:forbidigo // the sensor's one reading of the clock for this report
-		if err = s.submit(report); err != nil {
-			err = replyLater
-		}
+	if s.peer.broken.Load() {
+		return io.ErrUnexpectedEOF // within a BDAT chunk
 	}
-	result, reply := resultOf(err)
-	s.smtp.metrics.messages.WithLabelValues(result).Inc()
-	return reply
+	report := s.report(tx)
+	report.Raw, report.Truncated = message.raw, message.truncated
+	report.Received = time.Now().UTC() //nolint:forbidigo // the sensor's one reading of the clock for this report
+	if err := s.submit(report); err != nil {
+		return replyLater
+	}
+	return nil
 }
 
 // resultOf returns the label and the reply for the way in which a message ended.
@@ -141,6 +148,8 @@ func resultOf(err error) (result string, reply error) {
 		return "accepted", nil
 	case errors.Is(err, replyLater):
 		return "deferred", replyLater
+	case errors.Is(err, replyStopping):
+		return "deferred", replyStopping
 	case errors.Is(err, errMemory):
 		return "deferred", replyMemory
 	case errors.Is(err, smtp.ErrDataTooLarge):
@@ -163,10 +172,10 @@ func (s *session) begin() (*transaction, bool) {
 	return s.tx, true
 }
 
-func (s *session) end(tx *transaction) {
+func (s *session) settle(tx *transaction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx.ended = true
+	tx.settled = true
 }
 
 // report returns the report on a transaction, without the message.
@@ -194,7 +203,7 @@ func (s *session) Reset() {
 	defer s.mu.Unlock()
 	switch tx := s.tx; {
 	case tx == nil:
-	case tx.begun && !tx.ended:
+	case tx.begun && !tx.settled:
 		s.peer.last.Store(true)
 	case tx.from == "" && len(tx.recipients) > 0 && !tx.begun:
 		s.smtp.metrics.callouts.Inc()
