@@ -234,6 +234,9 @@ const hostnameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 // begin with the name of the setting; where the section has a key of this name
 // it is blamed, else the section.
 func blame(p *problems, key string, of any, err error) {
+	if err == nil {
+		return
+	}
 	fields := fieldsOf(reflect.TypeOf(of).Elem(), "")
 	for _, e := range leavesOf(err) {
 		text := strings.Replace(strings.TrimPrefix(e.Error(), "policy "), "weight of ", "weights.", 1)
@@ -254,7 +257,7 @@ func blame(p *problems, key string, of any, err error) {
 }
 
 // otherNames are settings that have another name in package zonefile.
-var otherNames = map[string]string{"addresses": "apex.addresses", "texts": "apex.txt", "profile": "profile"}
+var otherNames = map[string]string{"addresses": "apex.addresses", "texts": "apex.txt"}
 
 // leavesOf takes joined errors apart.
 func leavesOf(err error) []error {
