@@ -89,7 +89,7 @@ func (t *tally) decide() listing.Class {
 	if t.has(listing.ClassOther, veto) {
 		return listing.ClassOther
 	}
-	if t.answer(listing.ClassChallenge, 3) {
+	if t.answer(listing.ClassChallenge, never) {
 		return listing.ClassChallenge
 	}
 	bounce := t.bounce()
@@ -104,6 +104,9 @@ func (t *tally) decide() listing.Class {
 	}
 	return listing.ClassOther
 }
+
+// never is more claims than there are.
+const never = 1 << 10
 
 // bounce weighs what speaks for a bounce.
 func (t *tally) bounce() bool {

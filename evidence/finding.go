@@ -27,10 +27,10 @@ const (
 	ReasonStale        = "stale"        // older than the window when it arrived
 
 	ReasonOther    = "other"    // no backscatter at all
-	ReasonNoProof  = "no proof" // backscatter, but nothing shows that it is misdirected
+	ReasonNoProof  = "no-proof" // backscatter, but nothing shows that it is misdirected
 	ReasonReporter = "reporter" // the reporter is not enrolled
 	ReasonEmpty    = "empty"    // nothing to judge
-	ReasonNotMail  = "not mail" // neither header nor text
+	ReasonNotMail  = "not-mail" // neither header nor text
 )
 
 // Returned says how much of the original came back.

@@ -23,11 +23,11 @@ var (
 
 // newJudge returns a judge with one reporter, whose relays are in
 // 203.0.113.0/28, and the trap domain trap.example.
-func newJudge(t testing.TB, change ...func(*evidence.Config)) *evidence.Judge {
-	t.Helper()
+func newJudge(tb testing.TB, change ...func(*evidence.Config)) *evidence.Judge {
+	tb.Helper()
 	traps, err := evidence.NewTraps([]evidence.Trap{{Domain: "trap.example", Senders: []string{"postmaster"}}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c := evidence.Config{
 		Reporters: []evidence.Reporter{{Name: "local", Organisation: "lab", Relays: []netip.Prefix{
@@ -43,16 +43,16 @@ func newJudge(t testing.TB, change ...func(*evidence.Config)) *evidence.Judge {
 	}
 	j, err := evidence.NewJudge(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return j
 }
 
-func read(t testing.TB, name string) []byte {
-	t.Helper()
+func read(tb testing.TB, name string) []byte {
+	tb.Helper()
 	raw, err := os.ReadFile(fixture(name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return raw
 }

@@ -62,7 +62,7 @@ func NewJudge(c Config) (*Judge, error) {
 // A finding is proven when the message is backscatter, a trusted line names
 // the host that sent it, and the recipient is a trap. The first of the guards
 // that stands in the way is its reason: other, unattributed, double, then
-// genuine or no proof, stale, exempt.
+// genuine or no-proof, stale, exempt.
 func (j *Judge) Judge(r Report, now time.Time) Finding {
 	f := Finding{
 		Class:    listing.ClassOther,
@@ -78,12 +78,7 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 	case err != nil:
 		return f.failed(ReasonNotMail)
 	}
-	c := m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == "")
-	f.Class, f.Rules, f.Product = c.Class, c.Rules, c.Product
-	f.Original.Returned = m.Original.Returned
-	f.Original.MessageID = m.Original.MessageID
-	f.Original.Origin = m.Original.Origin(j.config.Listable)
-
+	f.describe(m, m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == ""), j.config.Listable)
 	reporter := j.reporters[r.Reporter]
 	if reporter == nil {
 		return f.failed(ReasonReporter)
@@ -126,6 +121,14 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 		Traces:       f.Traces,
 	}
 	return f
+}
+
+// describe tells what the message is and what it returns.
+func (f *Finding) describe(m *Message, c Classification, listable []netip.Prefix) {
+	f.Class, f.Rules, f.Product = c.Class, c.Rules, c.Product
+	f.Original.Returned = m.Original.Returned
+	f.Original.MessageID = m.Original.MessageID
+	f.Original.Origin = m.Original.Origin(listable)
 }
 
 // failed returns the finding for a report that cannot be judged.

@@ -139,8 +139,8 @@ func TestGuards(t *testing.T) {
 		{name: "other", report: func(r *evidence.Report) {
 			r.Raw = []byte(direct + "From: a@b.example\nSubject: hello\n\nHow are you?\n")
 		}, verdict: evidence.Unproven, reason: "other"},
-		{name: "no trap", report: func(r *evidence.Report) { r.Envelope.Recipients = []string{"jane@real.example"} }, verdict: evidence.Unproven, reason: "no proof"},
-		{name: "a sender of the trap domain", report: func(r *evidence.Report) { r.Envelope.Recipients = []string{"postmaster@trap.example"} }, verdict: evidence.Unproven, reason: "no proof"},
+		{name: "no trap", report: func(r *evidence.Report) { r.Envelope.Recipients = []string{"jane@real.example"} }, verdict: evidence.Unproven, reason: "no-proof"},
+		{name: "a sender of the trap domain", report: func(r *evidence.Report) { r.Envelope.Recipients = []string{"postmaster@trap.example"} }, verdict: evidence.Unproven, reason: "no-proof"},
 		{name: "one trap among the recipients", report: func(r *evidence.Report) {
 			r.Envelope.Recipients = []string{"jane@real.example", "INFO@Trap.Example"}
 		}, verdict: evidence.Proven, kept: true},

@@ -3,42 +3,92 @@ package evidence
 // challengeRules are the systems that ask the sender of a message to confirm it.
 var challengeRules = []rule{
 	{"tmda", challenge, decisive, "TMDA", all(header("x-tmda-confirm", "x-tmda-challenge"))},
-	{"tmda-id", challenge, decisive, "TMDA", all(cond{zone: inHead, phrases: []string{"-tmda-confirm>", ".tmda-confirm>"}}, not(is(answers)))},
-	{"tmda-header", challenge, fingerprint, "TMDA", all(header("x-tmda-"), not(is(listMail)), not(is(reSubject)), text("confirm", "release"))},
-	{"tmda-from", challenge, fingerprint, "TMDA", all(from("-confirm-", "+confirm-", "-tmda"), text("confirm", "bulk mail", "release"))},
+	{"tmda-id", challenge, decisive, "TMDA", all(cond{zone: inHead, phrases: []string{
+		"-tmda-confirm>",
+		".tmda-confirm>",
+	}}, not(is(answers)))},
+	{"tmda-header", challenge, fingerprint, "TMDA", all(header("x-tmda-"), not(is(listMail)), not(is(reSubject)),
+		text("confirm", "release"))},
+	{"tmda-from", challenge, fingerprint, "TMDA", all(from("-confirm-", "+confirm-", "-tmda"), text("confirm",
+		"bulk mail", "release"))},
 	{"spamarrest", challenge, decisive, "Spam Arrest", all(header("x-spamarrest-"))},
-	{"spamarrest-words", challenge, fingerprint, "Spam Arrest", all(text("spamarrest.com", "spam arrest"), text("verify", "confirm", "approved"))},
+	{"spamarrest-words", challenge, fingerprint, "Spam Arrest", all(text("spamarrest.com", "spam arrest"),
+		text("verify", "confirm", "approved"))},
 	{"bluebottle", challenge, decisive, "Bluebottle", all(header("x-bluebottle-request:"))},
 	{"boxtrapper", challenge, decisive, "BoxTrapper", all(header("x-boxtrapper"))},
-	{"boxtrapper-words", challenge, fingerprint, "BoxTrapper", all(text("boxtrapper"), text("reply to this", "confirm", "verification"))},
+	{"boxtrapper-words", challenge, fingerprint, "BoxTrapper", all(text("boxtrapper"), text("reply to this",
+		"confirm", "verification"))},
 	{"ask", challenge, decisive, "Active Spam Killer", all(header("x-askversion:", "x-ask-"))},
 	{"spamlion", challenge, decisive, "Spamlion", all(header("x-spamlion", "spamlion:"))},
 	{"exispam", challenge, decisive, "ExiSpam", all(header("x-exispam"))},
 	{"choicemail", challenge, decisive, "ChoiceMail", all(header("x-choicemail-registration-request"))},
 	{"spamazoid", challenge, decisive, "Spamazoid", all(header("x-spamazoid"))},
-	{"boxbe", challenge, decisive, "Boxbe", all(from("@boxbe.com"), text("guest list", "approved list", "waiting list", "was not delivered", "verify"))},
-	{"vanquish", challenge, decisive, "Vanquish", all(from("@spamguard.vanquish.com", "confirm-", "@vanquish"), text("vanquish"))},
+	{"boxbe", challenge, decisive, "Boxbe", all(from("@boxbe.com"), text("guest list", "approved list",
+		"waiting list", "was not delivered", "verify"))},
+	{"vanquish", challenge, decisive, "Vanquish", all(from("@spamguard.vanquish.com", "confirm-", "@vanquish"),
+		text("vanquish"))},
 	{"uol", challenge, fingerprint, "AntiSpam UOL", all(from("antispam uol", "antispamuol"))},
 	{"earthlink-blocker", challenge, fingerprint, "EarthLink spamBlocker", all(from("spamblocker-challenge@"))},
 	{"spamhippo", challenge, fingerprint, "Spamhippo", all(from("spamhippo@"))},
 	{"spamstomp", challenge, fingerprint, "Spamstomp", all(from("@spamstomp.com", "@ipermitmail.com"))},
 	{"qurb", challenge, fingerprint, "Qurb", all(subject("[qurb #"))},
-	{"mailinblack", challenge, fingerprint, "MailInBlack", all(text("mailinblack", "mail in black"), text("authentif", "valider", "validate", "cliquer"))},
+	{"mailinblack", challenge, fingerprint, "MailInBlack", all(text("mailinblack", "mail in black"), text("authentif",
+		"valider", "validate", "cliquer"))},
 	{"mailblocks", challenge, fingerprint, "Mailblocks", all(text("mailblocks"), text("reply", "verify", "confirm"))},
 	{"knowspam", challenge, fingerprint, "KnowSpam", all(text("knowspam"), text("verify", "confirm"))},
 	{"sendio", challenge, fingerprint, "Sendio", all(text("sendio"), text("verify", "sender address verification"))},
-	{"bluetie", challenge, fingerprint, "", all(subject("sender address verification", "your email requires verification", "please verify your message", "verify your email address to deliver", "confirmation required to deliver", "please confirm your message", "your message requires confirmation", "challenge response"),
+	{"bluetie", challenge, fingerprint, "", all(subject("sender address verification",
+		"your email requires verification", "please verify your message", "verify your email address to deliver",
+		"confirmation required to deliver", "please confirm your message", "your message requires confirmation",
+		"challenge response"),
 		text("verif", "confirm", "click", "reply"))},
 
-	// The question, in whatever words; three of these make a challenge.
-	{"challenge-asks", challenge, claim, "", all(text(
-		"reply to this message", "reply to this email", "reply to this e-mail", "simply reply", "just reply", "click the link below", "click on the link", "click on the following", "click here to", "click the following", "following link", "verify your", "verify that you", "confirm that you", "enter the code", "type the", "solve the", "prove that you", "confirm your message", "complete the verification", "to confirm", "cliquez", "cliquer sur", "haga clic", "klicken sie", "antworten sie", "responda a este", "respondre à ce", "répondre à ce", "clique no link", "ответьте на это"))},
-	{"challenge-why", challenge, claim, "", all(text(
-		"allowed list", "guest list", "approved senders", "approved sender", "whitelist", "white list", "safe list", "allow list", "contact list", "permitted sender", "known senders", "not on my", "not in my", "not recognized", "not yet been verified", "unverified", "unknown sender", "first time you", "first message from you", "one-time", "one time only", "only have to do this once", "only need to do this once", "do not have to do this again", "won't have to do this again", "liste blanche", "lista blanca", "lista de remetentes", "белый список"))},
-	{"challenge-held", challenge, claim, "", all(text(
-		"your message is being held", "your message has been held", "message is waiting", "is being held", "has been placed on hold", "before your message", "your message will be delivered", "message to be delivered", "so that your message", "to deliver your message", "will not be delivered until", "hold your message", "has not been delivered", "has been quarantined until", "for your message to", "in order for your", "to release your message", "en attente", "en espera", "wird zugestellt", "será entregue", "message will be released", "deliver your email", "deliver your e-mail", "delivered to me", "in order to reach"))},
-	{"challenge-protects", challenge, claim, "", all(text(
-		"protected by", "to control spam", "to stop spam", "to reduce spam", "to prevent spam", "spam protection", "anti-spam system", "antispam system", "to fight spam", "because of spam", "unsolicited email", "avoid spam", "junk e-mail", "spam blocker", "human", "schutz vor spam", "contre le spam", "contra el spam", "contra spam", "от спама"))},
-	{"challenge-advertises", challenge, veto, "", all(text("unsubscribe", "opt-out", "opt out", "to be removed", "remove me", "newsletter", "subscribed", "your account has", "your password", "order number", "your order", "your subscription", "free trial", "activate your account", "registration"))},
+	// The question, in whatever words: it asks for something, tells that the
+	// message waits for it, and why.
+	{"challenge-sender", challenge, fingerprint, "", all(asks, held, stranger)},
+	{"challenge-spam", challenge, fingerprint, "", all(asks, held, againstSpam)},
+
+	{"challenge-advertises", challenge, veto, "", all(text("unsubscribe", "opt-out", "opt out", "to be removed",
+		"remove me", "newsletter", "subscribed", "your account has", "your password", "order number", "your order",
+		"your subscription", "free trial", "activate your account", "registration"))},
 	{"challenge-list", challenge, veto, "", all(text("mailing list", "subscribe to", "list owner"))},
 }
+
+// asks is how the sender is asked to do something.
+var asks = text(
+	"reply to this message", "reply to this email", "reply to this e-mail", "simply reply", "just reply",
+	"click the link below", "click on the link", "click on the following", "click here to", "click the following",
+	"following link", "verify your", "verify that you", "confirm that you", "enter the code", "type the",
+	"solve the", "prove that you", "confirm your message", "complete the verification", "to confirm", "cliquez",
+	"cliquer sur", "haga clic", "klicken sie", "antworten sie", "responda a este", "respondre à ce",
+	"répondre à ce", "clique no link", "ответьте на это",
+)
+
+// stranger is how the sender is told that he is not known.
+var stranger = text(
+	"allowed list", "guest list", "approved senders", "approved sender", "whitelist", "white list", "safe list",
+	"allow list", "contact list", "permitted sender", "known senders", "not on my", "not in my", "not recognized",
+	"not yet been verified", "unverified", "unknown sender", "first time you", "first message from you",
+	"one-time", "one time only", "only have to do this once", "only need to do this once",
+	"do not have to do this again", "won't have to do this again", "liste blanche", "lista blanca",
+	"lista de remetentes", "белый список",
+)
+
+// held is how the sender is told that his message waits.
+var held = text(
+	"your message is being held", "your message has been held", "message is waiting", "is being held",
+	"has been placed on hold", "before your message", "your message will be delivered", "message to be delivered",
+	"so that your message", "to deliver your message", "will not be delivered until", "hold your message",
+	"has not been delivered", "has been quarantined until", "for your message to", "in order for your",
+	"to release your message", "en attente", "en espera", "wird zugestellt", "será entregue",
+	"message will be released", "deliver your email", "deliver your e-mail", "delivered to me",
+	"in order to reach",
+)
+
+// againstSpam is what all this is for.
+var againstSpam = text(
+	"protected by", "to control spam", "to stop spam", "to reduce spam", "to prevent spam", "spam protection",
+	"anti-spam system", "antispam system", "to fight spam", "because of spam", "unsolicited email", "avoid spam",
+	"junk e-mail", "spam blocker", "human", "schutz vor spam", "contre le spam", "contra el spam", "contra spam",
+	"от спама",
+)
