@@ -85,7 +85,7 @@ func loadRecord(key, value []byte) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.was, r.manual, r.present = r.entry(), r.Manual != nil, true
+	r.was, r.manual = r.entry(), r.Manual != nil
 	return r, nil
 }
 
@@ -152,7 +152,7 @@ func (c *change) index(r *record) error {
 
 func (c *change) wakeAt(at time.Time, p netip.Prefix, kind byte) error {
 	key := wakeKey(at, p, kind)
-	if err := c.bucket(bucketExpiry).Put(key, newEncoder(stampVersion).seal(key)); err != nil {
+	if err := c.bucket(bucketExpiry).Put(key, newEncoder(indexVersion).seal(key)); err != nil {
 		return fmt.Errorf("index %s: %w", p, err)
 	}
 	return nil
@@ -326,7 +326,7 @@ func (c *change) result(o Order) Result {
 // entries are written when the transaction is finished, in this order.
 func (c *change) note(a AuditEntry) uint64 {
 	a.Time = c.now
-	a.Number = c.state.meta.Audit + uint64(len(c.audits)) + 1
+	a.Number = c.meta.Audit + uint64(len(c.audits)) + 1
 	c.audits = append(c.audits, a)
 	return a.Number
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Every value in the database is one version byte, a body, and a CRC-32C over
+// Every value in the database is one byte for kind and version, a body, and a CRC-32C over
 // its key, the version and the body: bbolt has no checksum on its data pages, and
 // the key is in so that a value which turns up under another key is found.
 // Whole numbers are varints, texts have their length before them, times are
@@ -50,17 +50,17 @@ func (e *encoder) bool(v bool) {
 	}
 }
 
-// prefix writes the length in the space of IPv6 (an IPv4 prefix is 96 longer)
-// and only the bytes of the address that it covers.
+// The first byte of a written prefix is its length, and for IPv4 this more.
+const shortPrefix = 129
+
+// prefix writes only the bytes of the address that the length covers.
 func (e *encoder) prefix(p netip.Prefix) {
-	key := prefixKey(p)
-	bits := key[16]
-	skip := 0
-	if bits > mappedBits {
-		skip = mappedBits / 8 // an IPv4 prefix: the mapping is known
+	first := byte(p.Bits())
+	if p.Addr().Is4() {
+		first += shortPrefix
 	}
-	e.byte(bits)
-	e.b = append(e.b, key[skip:(int(bits)+7)/8]...)
+	e.byte(first)
+	e.b = append(e.b, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
 }
 
 // decoder takes a value apart. The first fault sticks; what is read after it
@@ -156,21 +156,18 @@ func (d *decoder) fixed(dst []byte) { copy(dst, d.take(len(dst))) }
 func (d *decoder) time() time.Time  { return d.unpackTime(d.uint()) }
 
 func (d *decoder) prefix() netip.Prefix {
-	var key [keyBytes]byte
-	bits := d.byte()
-	if bits > 128 {
+	addr, bits := make([]byte, 16), int(d.byte())
+	if bits >= shortPrefix {
+		addr, bits = addr[:4], bits-shortPrefix
+	}
+	if bits > 8*len(addr) {
 		d.fail("has a prefix of %d bits", bits)
 		return netip.Prefix{}
 	}
-	skip := 0
-	if bits > mappedBits {
-		skip = mappedBits / 8
-		key[10], key[11] = 0xff, 0xff
-	}
-	copy(key[skip:16], d.take((int(bits)+7)/8-skip))
-	key[16] = bits
-	p, ok := prefixOf(key[:])
-	if !ok {
+	copy(addr, d.take((bits+7)/8))
+	from, _ := netip.AddrFromSlice(addr)
+	p := netip.PrefixFrom(from, bits)
+	if p.Masked() != p {
 		d.fail("has a prefix with bits behind its length")
 	}
 	return p

@@ -7,16 +7,18 @@ import (
 	"time"
 )
 
-// The versions of the stored values. A new form gets a new number, and its
-// decoder reads the old one as long as a migration has not rewritten it.
+// The first bytes of the stored values: the kind in the upper half, the version
+// of its form in the lower. A new form gets a new number, and its decoder reads
+// the old one as long as a migration has not rewritten it.
 const (
-	metaVersion        = 1
-	recordVersion      = 1
-	observationVersion = 1
-	stampVersion       = 1
-	exemptionVersion   = 1
-	changeVersion      = 1
-	auditVersion       = 1
+	metaVersion        = 0x11
+	recordVersion      = 0x21
+	observationVersion = 0x31
+	stampVersion       = 0x41
+	exemptionVersion   = 0x51
+	changeVersion      = 0x61
+	auditVersion       = 0x71
+	indexVersion       = 0x81
 )
 
 // meta is the state of the store as a whole: one value, written by every

@@ -23,9 +23,18 @@ const (
 	// keepSeen is how long the identity of an observation is known, at least
 	// the longest window that a policy should have.
 	keepSeen = 365 * 24 * time.Hour
+	// pruneEvery is how often a step of pruning is made. It takes what a busy day
+	// adds.
+	pruneEvery = 10 * time.Minute
 	// retryDamaged is when a record that could not be read is tried again.
 	retryDamaged = time.Hour
 )
+
+// task is what the writer does without being asked.
+type task struct {
+	name string
+	fn   func(*change) error
+}
 
 // tick does what time alone asks for, in one bounded step.
 func (w *writer) tick() {
@@ -33,13 +42,11 @@ func (w *writer) tick() {
 	if w.db == nil {
 		return
 	}
-	steps := []struct {
-		name string
-		fn   func(*change) error
-	}{
-		{"end listings", w.expire},
-		{"prune the journal", w.pruneJournal},
-		{"prune identities", w.pruneSeen},
+	steps := []task{{"end listings", w.expire}}
+	at := now()
+	if !at.Before(w.prune) {
+		steps = append(steps, task{"prune the journal", w.pruneJournal}, task{"prune identities", w.pruneSeen})
+		w.prune = at.Add(pruneEvery)
 	}
 	for _, step := range steps {
 		if _, err := w.transact(step.fn); err != nil {
@@ -47,10 +54,12 @@ func (w *writer) tick() {
 			if !errors.Is(err, ErrUnavailable) { // that was told by who closed the file
 				w.log.Error("a regular task of the store failed", slog.String("task", step.name), slog.Any("err", err))
 			}
-			return
 		}
 	}
-	if at := now(); !at.Before(w.refresh) {
+	if w.db == nil {
+		return
+	}
+	if !at.Before(w.refresh) {
 		w.renewEndings()
 		w.refresh = at.Add(max(w.settings.Load().Horizon/2, time.Second))
 	}
@@ -87,7 +96,7 @@ func (w *writer) expire(c *change) error {
 		if len(key) != timeBytes+keyBytes+1 {
 			return fmt.Errorf("expiry index %x: key has %d bytes: %w", key, len(key), ErrDamaged)
 		}
-		if err := openValue(key, value, stampVersion).finish(); err != nil {
+		if err := openValue(key, value, indexVersion).finish(); err != nil {
 			return fmt.Errorf("expiry index %x: %w", key, err)
 		}
 		if timeOf(key[:timeBytes]).After(c.now) {
@@ -123,7 +132,7 @@ func (w *writer) expire(c *change) error {
 // later returns the index entry for another try.
 func later(key []byte, now time.Time) (moved, value []byte) {
 	moved = append(appendTime(nil, now.Add(retryDamaged)), key[timeBytes:]...)
-	return moved, newEncoder(stampVersion).seal(moved)
+	return moved, newEncoder(indexVersion).seal(moved)
 }
 
 // wake looks at one record or exemption whose moment has come, and returns its
@@ -176,32 +185,9 @@ func (s *Store) renewEndings() {
 	soon := now().Add(2 * settings.Horizon)
 	var endings []Ending
 	err := guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			cursor := tx.Bucket(bucketExpiry).Cursor()
-			for key, _ := cursor.First(); key != nil && len(endings) < endingsLimit; key, _ = cursor.Next() {
-				if timeOf(key[:timeBytes]).After(soon) {
-					return nil
-				}
-				p, ok := prefixOf(key[timeBytes:])
-				if !ok || key[len(key)-1] != wakeRecord {
-					continue
-				}
-				k, err := PrefixKey(p)
-				if err != nil {
-					return err
-				}
-				r, err := readRecord(tx, k)
-				if err != nil {
-					return err
-				}
-				if r == nil || !r.listed() || r.until().IsZero() || r.until().After(soon) {
-					continue
-				}
-				for e := range current.Within(p) {
-					endings = append(endings, Ending{Prefix: e.Prefix, Until: r.until()})
-				}
-			}
-			return nil
+		return s.db.View(func(tx *bolt.Tx) (err error) {
+			endings, err = endingsUntil(tx, current, soon)
+			return err
 		})
 	})
 	if err != nil {
@@ -216,6 +202,40 @@ func (s *Store) renewEndings() {
 	s.swap(current.Next(Next{
 		Sequence: current.Sequence(), Time: current.Time(), NewestEvidence: current.NewestEvidence(), Endings: endings,
 	}))
+}
+
+func endingsUntil(tx *bolt.Tx, current *Snapshot, soon time.Time) (endings []Ending, err error) {
+	cursor := tx.Bucket(bucketExpiry).Cursor()
+	for key, _ := cursor.First(); key != nil && len(endings) < endingsLimit; key, _ = cursor.Next() {
+		if timeOf(key[:timeBytes]).After(soon) {
+			break
+		}
+		r, err := indexed(tx, key)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil || r.until().IsZero() || r.until().After(soon) {
+			continue
+		}
+		for e := range current.Within(r.Key.Prefix()) {
+			endings = append(endings, Ending{Prefix: e.Prefix, Until: r.until()})
+		}
+	}
+	return endings, nil
+}
+
+// indexed returns the record that an entry of the expiry index is about, and
+// nil when it is about something else.
+func indexed(tx *bolt.Tx, key []byte) (*record, error) {
+	p, ok := prefixOf(key[timeBytes:])
+	if !ok || key[len(key)-1] != wakeRecord {
+		return nil, nil //nolint:nilnil // no record is no error
+	}
+	k, err := PrefixKey(p)
+	if err != nil {
+		return nil, err
+	}
+	return readRecord(tx, k)
 }
 
 // pruneSeen forgets identities that are too old to come again: a few at a time,

@@ -84,7 +84,6 @@ func (s *Store) ExplainKey(k Key) (Explanation, error) {
 func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, err error) {
 	x = Explanation{Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{}}
 	err = s.view(func(tx *bolt.Tx, now time.Time) error {
-		// Taken inside the transaction, so that it is no older than what that sees.
 		snap := s.Snapshot()
 		x.Sequence = snap.Sequence()
 		entry, listed := snap.Lookup(p.Addr())

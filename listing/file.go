@@ -31,7 +31,7 @@ var (
 	bucketExpiry       = []byte("expiry")       // time, prefix, kind → nothing: what to look at when
 	bucketJournal      = []byte("journal")      // sequence → what was published and withdrawn
 	bucketExempt       = []byte("exempt")       // prefix, built in or not → exemption
-	bucketReporters    = []byte("reporters")    // name → when it was heard, and how often
+	bucketReporters    = []byte("reporters")    // for reporters that are enrolled by command; those of the configuration are not here
 	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
 
 	buckets = [][]byte{
@@ -128,11 +128,21 @@ func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v\n%s", ErrDamaged, r, debug.Stack())
+			err = &panicError{value: r, stack: debug.Stack()}
 		}
 	}()
 	return fn()
 }
+
+// panicError is a panic below guard. It says of itself that the file is damaged,
+// which is what makes bbolt panic; the stack tells whether it was that.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("%s: %v", ErrDamaged, e.value) }
+func (e *panicError) Unwrap() error { return ErrDamaged }
 
 // createFile makes a new store beside path and then links it there, so that a
 // crash leaves either a whole store or none.
@@ -229,7 +239,7 @@ func precheck(path string, size int64) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	found := false
 	need, newest := int64(0), uint64(0)
 	try := func(offset int64) (pageSize int64) {

@@ -70,7 +70,7 @@ func (s *Store) Journal(from uint64) ([]Change, error) {
 // pruneJournal drops the oldest changes that nobody can ask for any more.
 func (w *writer) pruneJournal(c *change) error {
 	cursor := c.bucket(bucketJournal).Cursor()
-	for n := 0; n < stepLimit; n++ {
+	for range stepLimit {
 		key, value := cursor.First()
 		if key == nil {
 			return nil

@@ -86,47 +86,39 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 	if err != nil {
 		return err
 	}
-	count := false
+	kept, counts := false, false
 	for _, i := range members {
 		out := &replies[i].outcome
 		out.Key = k
-		counts, err := c.keep(r, *group[i].obs, out)
-		if err != nil {
+		if err := c.keep(r, *group[i].obs, out); err != nil {
 			return err
 		}
-		count = count || counts
+		if !out.Duplicate && !out.Stale {
+			kept = true
+			counts = counts || !out.Exempt && group[i].obs.Level != LevelC
+		}
 	}
 	var d Decision
-	if count {
+	if counts {
 		d = c.decide(r)
 	} else {
 		d = c.judge(r)
 	}
-	if r.present || r.Kept > 0 {
-		if err := c.saveChanged(r, members, replies); err != nil {
+	if kept {
+		if err := c.save(r); err != nil {
 			return err
 		}
 	}
+	_, hidden := c.exemption(k.Prefix())
 	for _, i := range members {
-		replies[i].outcome.Decision = d
-		replies[i].outcome.Listed = r.Evidence != nil && !replies[i].outcome.Exempt
+		out := &replies[i].outcome
+		out.Decision, out.Listed = d, r.Evidence != nil && !hidden && !out.Exempt
 	}
 	return nil
 }
 
-// saveChanged saves the record unless every observation was turned away.
-func (c *change) saveChanged(r *record, members []int, replies []reply) error {
-	for _, i := range members {
-		if out := replies[i].outcome; !out.Duplicate && !out.Stale {
-			return c.save(r)
-		}
-	}
-	return nil
-}
-
-// keep stores one observation unless it was seen or is stale, and reports
-// whether it may count.
-func (c *change) keep(r *record, o Observation, out *Outcome) (bool, error) {
+// keep stores one observation, unless it was seen or is stale.
+func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	if o.At.After(c.now) {
 		o.At = c.now // we cannot have received it later than now
 	}
@@ -134,19 +126,19 @@ func (c *change) keep(r *record, o Observation, out *Outcome) (bool, error) {
 	switch {
 	case seen.Get(o.ID[:]) != nil:
 		out.Duplicate = true
-		return false, nil
+		return nil
 	case c.now.Sub(o.At) > c.settings.Policy.Window:
 		out.Stale = true
-		return false, nil
+		return nil
 	}
 	_, out.Exempt = c.exemption(netip.PrefixFrom(o.Addr, o.Addr.BitLen()))
 	if err := seen.Put(o.ID[:], encodeStamp(o.ID[:], o.At)); err != nil {
-		return false, fmt.Errorf("note identity %s: %w", o.ID, err)
+		return fmt.Errorf("note identity %s: %w", o.ID, err)
 	}
 	prefix := prefixKey(r.Key.Prefix())
 	key := append(appendTime(prefix[:], o.At), o.ID[:]...)
 	if err := c.bucket(bucketObservations).Put(key, encodeObservation(key, &o)); err != nil {
-		return false, fmt.Errorf("write observation %s: %w", o.ID, err)
+		return fmt.Errorf("write observation %s: %w", o.ID, err)
 	}
 	c.wrote = true
 	c.meta.Observations++
@@ -157,11 +149,10 @@ func (c *change) keep(r *record, o Observation, out *Outcome) (bool, error) {
 	if o.At.After(r.Last) {
 		r.Last = o.At
 	}
-	counts := !out.Exempt && o.Level != LevelC
-	if counts && o.At.After(c.meta.Newest) {
+	if !out.Exempt && o.Level != LevelC && o.At.After(c.meta.Newest) {
 		c.meta.Newest = o.At
 	}
-	return counts, c.dropOldest(r)
+	return c.dropOldest(r)
 }
 
 // dropOldest keeps a key within its bound.
@@ -190,13 +181,11 @@ func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, fn func(
 	prefix := prefixKey(k.Prefix())
 	last := append(bytes.Clone(prefix[:]), 0xff)
 	cursor := tx.Bucket(bucketObservations).Cursor()
-	key, value := cursor.Seek(last)
-	if key == nil {
-		key, value = cursor.Last()
-	} else {
-		key, value = cursor.Prev()
+	step := cursor.Prev
+	if after, _ := cursor.Seek(last); after == nil {
+		step = cursor.Last
 	}
-	for ; bytes.HasPrefix(key, prefix[:]); key, value = cursor.Prev() {
+	for key, value := step(); bytes.HasPrefix(key, prefix[:]); key, value = cursor.Prev() {
 		if len(key) == observationKeyBytes && timeOf(key[keyBytes:keyBytes+timeBytes]).Before(from) {
 			return
 		}

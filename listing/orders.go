@@ -213,7 +213,7 @@ func (c *change) delist(o Order, keys []Key, hold time.Duration) ([]Problem, err
 	var prefixes []netip.Prefix
 	for _, k := range keys {
 		if !k.IsValid() {
-			return nil, fmt.Errorf("delist: %w", ErrKey)
+			return nil, ErrKey
 		}
 		r, err := c.record(k)
 		if err != nil {
@@ -231,16 +231,7 @@ func (c *change) delist(o Order, keys []Key, hold time.Duration) ([]Problem, err
 		if !r.listed() && hold == 0 {
 			continue
 		}
-		r.end(ByEvidence|ByOperator, c.now, Delisted, o.Reason)
-		r.CountFrom = c.now
-		if r.Last.After(c.now) {
-			r.CountFrom = r.Last
-		}
-		if hold > 0 {
-			r.Hold = c.now.Add(hold).Truncate(time.Second)
-		}
-		r.refresh()
-		if err := c.save(r); err != nil {
+		if err := c.delistOne(o, r, hold); err != nil {
 			return nil, err
 		}
 		prefixes = append(prefixes, k.Prefix())
@@ -250,4 +241,17 @@ func (c *change) delist(o Order, keys []Key, hold time.Duration) ([]Problem, err
 	}
 	c.note(AuditEntry{Action: ActionDelist, By: o.By, Reason: o.Reason, Prefixes: prefixes})
 	return absent.Problems, nil
+}
+
+func (c *change) delistOne(o Order, r *record, hold time.Duration) error {
+	r.end(ByEvidence|ByOperator, c.now, Delisted, o.Reason)
+	r.CountFrom = c.now
+	if r.Last.After(c.now) { // the clock was ahead
+		r.CountFrom = r.Last
+	}
+	if hold > 0 {
+		r.Hold = c.now.Add(hold).Truncate(time.Second)
+	}
+	r.refresh()
+	return c.save(r)
 }

@@ -20,9 +20,8 @@ type record struct {
 	Past      []Past        // listings that ended, oldest first
 
 	// As it was when it was read, to see what a change of it changes.
-	was     Entry
-	manual  bool
-	present bool
+	was    Entry
+	manual bool
 }
 
 // manualPart is an operator's listing.

@@ -1,12 +1,9 @@
 package listing
 
 import (
-	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"slices"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -34,7 +31,7 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 	}
 	snap := NewSnapshot(Build{
 		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest,
-		Entries: iter.Seq[Entry](slices.Values(published)),
+		Entries: slices.Values(published),
 	})
 	return st, snap, nil
 }
@@ -79,14 +76,14 @@ func visible(tx *bolt.Tx, st *state) ([]Entry, error) {
 // broken ends writing after a failed commit: what the disk holds is not known
 // until the file was closed, opened and read again. Readers of the database are
 // waited for; readers of the snapshot notice nothing.
-func (w *writer) broken(cause *commitError) {
+func (w *writer) broken(cause error) {
 	w.metrics.commits.WithLabelValues(commitFailed).Inc()
 	why := cause.Error()
 	w.health.Store(&why)
 	w.backoff = min(max(2*w.backoff, retryFirst), retryLimit)
 	w.retry.Reset(w.backoff)
 	w.log.Error("the store cannot write; the list is served from memory", slog.String("path", w.path),
-		slog.Duration("retry_in", w.backoff), slog.Any("err", cause.err))
+		slog.Duration("retry_in", w.backoff), slog.Any("err", cause))
 	w.dbLock.Lock()
 	defer w.dbLock.Unlock()
 	if w.db == nil {
@@ -107,16 +104,12 @@ func (w *writer) reopen() {
 			c.note(AuditEntry{Action: ActionRecover, By: Actor{UID: -1, Name: actorWriter}, Reason: "a commit had failed"})
 			return nil
 		})
-		var failed *commitError
-		if err != nil && !errors.As(err, &failed) {
-			err = &commitError{err}
-		}
 	}
-	var failed *commitError
-	if errors.As(err, &failed) {
-		w.broken(failed)
+	if err != nil {
+		w.broken(err)
 		return
 	}
+	w.renewEndings()
 	w.health.Store(nil)
 	w.log.Info("the store writes again", slog.String("path", w.path), slog.Uint64("sequence", w.state.meta.Sequence))
 }
@@ -125,11 +118,11 @@ func (w *writer) reopenFile() error {
 	// What the cache holds may never have reached the disk, and a failed fsync
 	// is told only once: read what is really there.
 	if err := dropCache(w.path); err != nil {
-		return &commitError{err}
+		return err
 	}
 	db, err := openFile(w.path, now())
 	if err != nil {
-		return &commitError{err}
+		return err
 	}
 	w.dbLock.Lock()
 	w.db = db
@@ -139,11 +132,11 @@ func (w *writer) reopenFile() error {
 		err = fmt.Errorf("%w: the file went back from commit %d to %d", ErrDamaged, w.state.meta.Commits, st.meta.Commits)
 	}
 	if err != nil {
-		return &commitError{err}
+		return err
 	}
 	same := st.meta == w.state.meta
 	if !same && st.meta.Commits == w.state.meta.Commits {
-		return &commitError{fmt.Errorf("%w: commit %d is not the one that was made", ErrDamaged, st.meta.Commits)}
+		return fmt.Errorf("%w: commit %d is not the one that was made", ErrDamaged, st.meta.Commits)
 	}
 	if same {
 		return nil
@@ -151,6 +144,5 @@ func (w *writer) reopenFile() error {
 	// The failed commit reached the disk after all: whole, and not acknowledged.
 	w.state = st
 	w.swap(snap)
-	w.refresh = time.Time{}
 	return nil
 }

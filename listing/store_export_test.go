@@ -46,3 +46,10 @@ func (s *Store) Abandon() error { return s.db.Close() }
 
 // DB gives tests the database itself.
 func (s *Store) DB() *bolt.DB { return s.db }
+
+// SchemaValue is what a program of another schema would have written.
+func SchemaValue(version uint64) []byte {
+	e := &encoder{b: []byte(schemaMagic)}
+	e.uint(version)
+	return e.seal(keySchema)
+}

@@ -55,38 +55,38 @@ type running struct {
 	stop func()
 }
 
-func open(t testing.TB, path string, settings listing.Settings) *running {
-	t.Helper()
+func open(tb testing.TB, path string, settings listing.Settings) *running {
+	tb.Helper()
 	s, err := listing.Open(path, listing.Options{Settings: settings})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return run(t, path, s)
+	return run(tb, path, s)
 }
 
-func run(t testing.TB, path string, s *listing.Store) *running {
-	t.Helper()
+func run(tb testing.TB, path string, s *listing.Store) *running {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	r := &running{Store: s, t: t, path: path}
+	r := &running{Store: s, t: tb, path: path}
 	r.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		done <- nil
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	}
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	return r
 }
 
-func start(t testing.TB) *running {
-	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "listing.db"), eager())
+func start(tb testing.TB) *running {
+	tb.Helper()
+	return open(tb, filepath.Join(tb.TempDir(), "listing.db"), eager())
 }
 
 // reopen stops the store, checks the file, and opens it again.
@@ -144,11 +144,11 @@ func (r *running) observe(o listing.Observation) listing.Outcome {
 	return out
 }
 
-func key(t testing.TB, text string) listing.Key {
-	t.Helper()
+func key(tb testing.TB, text string) listing.Key {
+	tb.Helper()
 	k, err := listing.ParseKey(text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k
 }
@@ -422,7 +422,9 @@ func TestDryRunLeavesNothing(t *testing.T) {
 		"list": func() (listing.Result, error) {
 			return s.List(t.Context(), dryRun, []listing.Manual{{Key: key(t, "192.0.2.0/24")}})
 		},
-		"delist": func() (listing.Result, error) { return s.Delist(t.Context(), dryRun, []listing.Key{key(t, "192.0.2.1")}, 0) },
+		"delist": func() (listing.Result, error) {
+			return s.Delist(t.Context(), dryRun, []listing.Key{key(t, "192.0.2.1")}, 0)
+		},
 		"exempt": func() (listing.Result, error) {
 			return s.Exempt(t.Context(), dryRun, []listing.Exemption{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}})
 		},

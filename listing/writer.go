@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,6 +89,7 @@ type writer struct {
 	retry    *time.Timer   // runs when the file is to be opened anew
 	backoff  time.Duration // how long that timer ran last; 0: the last commit was good
 	refresh  time.Time     // when to make the table of endings anew
+	prune    time.Time     // when to prune next
 	busy     bool          // more is due than one step did
 	sweep    []byte        // where the walk through the identities goes on
 }
@@ -276,6 +278,9 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 		}
 		return err
 	})
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		s.log.Error("a transaction panicked", slog.Any("err", err), slog.String("stack", string(panicked.stack)))
+	}
 	if tx == nil {
 		return nil, &commitError{err}
 	}
@@ -292,6 +297,7 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 		return nil, &commitError{err}
 	}
 	timer.ObserveDuration()
+	s.metrics.commits.WithLabelValues(commitDone).Inc()
 	c.tx = nil
 	s.state = c.state
 	s.settings.Store(c.settings)

@@ -1,0 +1,86 @@
+package listing_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"backscatter/listing"
+)
+
+// What the public sees of an explanation gives away no trap, no recipient, no
+// reporter and no operator, even where the accused host quoted them.
+func TestPublicExplanation(t *testing.T) {
+	t.Parallel()
+	settings := eager()
+	settings.Reporters = append(settings.Reporters, listing.Reporter{Name: "reporter-7", Organisation: "organisation-7"})
+	settings.BuiltIn = []listing.Exemption{{Prefix: netip.MustParsePrefix("198.51.100.25/32"), Reason: "a relay of reporter-7"}}
+	s := open(t, t.TempDir()+"/listing.db", settings)
+	for n, source := range []string{"192.0.2.66", "198.51.100.25"} {
+		o := bounce(n, source, time.Now())
+		o.Reporter, o.Organisation, o.Sensor, o.TrapDomain = "reporter-7", "organisation-7", "sensor-7", "Trap-7.example"
+		o.Traces.Diagnostic = "smtp; 550 no mail from <Secret@TRAP-7.example>, nor secret@trap-7.example"
+		o.Traces.MessageID = "<77.secret@trap-7.example>"
+		o.Traces.FailedDomain, o.Traces.URLHosts = "failed-7.example", []string{"url-7.example"}
+		s.observe(o)
+	}
+	o := operator
+	o.By.Name = "operator-7"
+	if _, err := s.List(t.Context(), o, []listing.Manual{{Key: key(t, "192.0.2.66")}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{"192.0.2.66", "198.51.100.25"} {
+		x, err := s.Explain(netip.MustParseAddr(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		full, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := json.Marshal(x.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(full), "reporter-7") || !strings.Contains(string(full), "Trap-7.example") {
+			t.Errorf("the operator's form tells too little: %s", full)
+		}
+		for _, secret := range []string{"-7", "secret", id(0).String(), id(1).String()} {
+			if strings.Contains(strings.ToLower(string(public)), secret) {
+				t.Errorf("%s: the public form gives away %q: %s", source, secret, public)
+			}
+		}
+		if again, err := json.Marshal(x); err != nil || string(again) != string(full) {
+			t.Errorf("making the public form changed the other: %v", err)
+		}
+	}
+}
+
+func TestExplainListed(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.observe(bounce(1, "192.0.2.66", time.Now()))
+	x, err := s.Explain(netip.MustParseAddr("192.0.2.66"))
+	if err != nil || !x.Listed || x.Code != "127.0.0.2" || x.By != listing.ByEvidence || x.Permanent || x.Until.IsZero() || x.Extends == "" ||
+		x.Decision == nil || !x.Decision.List || len(x.Decision.Thresholds) == 0 || x.Current == nil || x.Sequence != s.Snapshot().Sequence() {
+		t.Errorf("%+v %v", x, err)
+	}
+	s.list(time.Time{}, "198.51.100.0/24")
+	for name, explain := range map[string]func() (listing.Explanation, error){
+		"address in a prefix": func() (listing.Explanation, error) { return s.Explain(netip.MustParseAddr("198.51.100.9")) },
+		"prefix":              func() (listing.Explanation, error) { return s.ExplainKey(key(t, "198.51.100.0/24")) },
+	} {
+		x, err := explain()
+		if err != nil || !x.Listed || x.Code != "127.0.0.9" || x.By != listing.ByOperator || !x.Permanent || x.Reason != operator.Reason {
+			t.Errorf("%s: %+v %v", name, x, err)
+		}
+	}
+	if x, err := s.Explain(netip.MustParseAddr("203.0.113.1")); err != nil || x.Listed || x.Decision != nil || x.Code != "" || x.By != 0 {
+		t.Errorf("unknown: %+v %v", x, err)
+	}
+	if x, err := s.Explain(netip.MustParseAddr("127.0.0.1")); err != nil || x.Exempt == nil || !x.Exempt.BuiltIn {
+		t.Errorf("loopback: %+v %v", x, err)
+	}
+}
