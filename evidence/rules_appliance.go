@@ -45,10 +45,10 @@ var applianceRules = []rule{
 		"message could not be delivered to the following", "unable to deliver your message to",
 		"could not deliver your message to",
 		"your message was automatically rejected by", "the following destination addresses were unknown",
-		"your message wasn't delivered to", "message wasn't delivered to", "we were unable to deliver your",
+		"your message wasn't delivered to", "message wasn't delivered to", "we were unable to deliver your message",
 		"unable to deliver message to the following",
 		"could not be delivered to one or more recipients", "delivery has failed on the enclosed message",
 		"the mail system could not deliver", "has been returned to you because", "was undeliverable to",
 		"delivery status notification (failure)",
-	), is(machineSender))},
+	), is(machineSender), is(address))},
 }

@@ -23,7 +23,7 @@ var noticeRules = []rule{
 	))},
 	{"says-blocked", notice, refine, "", all(text(
 		"blocked using", "blacklist", "black list", "blocklist", "block list", "dnsbl", "spamhaus", "spamcop",
-		"barracudacentral", "rbl ", "is listed at", "is listed in", "listed by ", "is listed on", "poor reputation",
+		"barracudacentral", "rbl ", "is listed at", "listed by ", "is listed on", "poor reputation",
 		"bad reputation", "low reputation", "senderbase", "senderscore",
 	))},
 	{"says-forged", notice, refine, "", all(text(
