@@ -29,35 +29,34 @@ func hosts(tb testing.TB, n int) []listing.Manual {
 	return keys
 }
 
-// The time of a large import, of opening what it made, and of ending it all.
-// It is told, not judged: the machine may be busy.
-func TestLargeImport(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short")
-	}
+// BenchmarkImport measures a large import in one order, opening what it made,
+// and checking it.
+func BenchmarkImport(b *testing.B) {
 	const n = 200_000
-	s := start(t)
-	keys := hosts(t, n)
-	until := time.Now().Add(time.Hour)
-	for i := range keys {
-		keys[i].Until = until
+	keys := hosts(b, n)
+	for b.Loop() {
+		b.StopTimer()
+		s := start(b)
+		b.StartTimer()
+		r, err := s.List(b.Context(), operator, keys)
+		b.StopTimer()
+		if err != nil || len(r.Added) != n {
+			b.Fatalf("%d added: %v", len(r.Added), err)
+		}
+		began := time.Now()
+		s = s.reopen(eager())
+		b.ReportMetric(time.Since(began).Seconds(), "s/open")
+		began = time.Now()
+		s.verify()
+		b.ReportMetric(time.Since(began).Seconds(), "s/verify")
+		info, err := os.Stat(s.path)
+		if err != nil || s.Snapshot().Len() != n {
+			b.Fatalf("%d after reopen: %v", s.Snapshot().Len(), err)
+		}
+		b.ReportMetric(float64(info.Size())/n, "B/listing")
+		s.stop()
+		b.StartTimer()
 	}
-	began := time.Now()
-	r, err := s.List(t.Context(), operator, keys)
-	if err != nil || len(r.Added) != n {
-		t.Fatalf("%d added: %v", len(r.Added), err)
-	}
-	t.Logf("%d listings in %s", n, time.Since(began))
-	began = time.Now()
-	s = s.reopen(eager())
-	info, err := os.Stat(s.path)
-	if err != nil || s.Snapshot().Len() != n {
-		t.Fatalf("%d after reopen: %v", s.Snapshot().Len(), err)
-	}
-	t.Logf("opened in %s, file of %d bytes a listing", time.Since(began), info.Size()/n)
-	began = time.Now()
-	s.verify()
-	t.Logf("verified in %s", time.Since(began))
 }
 
 // BenchmarkObserve measures acknowledged observations, alone and from 64
