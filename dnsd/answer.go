@@ -162,8 +162,29 @@ func (a *answerer) inZone(kind zonefile.Kind, addr netip.Addr) {
 		a.kind = Partial
 		a.negative(true)
 	default:
+		a.host()
+	}
+}
+
+// host answers for the name of a name server that lies in the zone, or denies
+// what is no name at all.
+func (a *answerer) host() {
+	owner := a.owner()
+	records := a.zone.HostRecords(owner)
+	if len(records) == 0 {
 		a.kind = NoAddress
 		a.negative(false)
+		return
+	}
+	a.kind = Apex // counted with the zone's own names
+	for _, rr := range records {
+		if a.wants(rr.Header().Rrtype, dns.TypeA) {
+			rr.Header().Name = owner // in the case that was asked
+			a.answer = append(a.answer, rr)
+		}
+	}
+	if len(a.answer) == 0 {
+		a.negative(true)
 	}
 }
 
@@ -200,11 +221,12 @@ func (a *answerer) apex() {
 	}
 }
 
-// glue adds the addresses of name servers that are named like the zone, the
-// only ones that it has addresses of (RFC 1035 §3.3.11).
+// glue adds the addresses of the name servers whose names lie in the zone
+// (RFC 1035 §3.3.11).
 func (a *answerer) glue(records []dns.RR) {
 	for _, ns := range a.zone.NS {
 		if !strings.EqualFold(dns.Fqdn(ns), a.zone.Name) {
+			a.additional = append(a.additional, a.zone.HostRecords(ns)...)
 			continue
 		}
 		for _, rr := range records {
@@ -212,7 +234,6 @@ func (a *answerer) glue(records []dns.RR) {
 				a.additional = append(a.additional, rr)
 			}
 		}
-		return
 	}
 }
 

@@ -239,6 +239,7 @@ func unlistedCases() []answerCase {
 
 func otherCases() []answerCase {
 	status := `_status.bl.example. 30 IN TXT "serial=1795325400" "time=2026-11-22T05:59:00Z" "entries=9" "evidence=2026-11-22T05:58:30Z" "age=90"`
+	hosts := []string{"ns1.bl.example. 600 IN A 203.0.113.80", "ns1.bl.example. 600 IN AAAA 2001:db8::80"}
 	glue := []string{"bounce.bl.example. 300 IN A 203.0.113.81"}
 	ns := []string{"bl.example. 86400 IN NS ns1.bl.example.", "bl.example. 86400 IN NS ns2.example.net."}
 	apexA, apexAAAA := "bl.example. 600 IN A 203.0.113.80", "bl.example. 600 IN AAAA 2001:db8::80"
@@ -247,7 +248,11 @@ func otherCases() []answerCase {
 	notimp := reply{Rcode: "NOTIMP"}
 	return []answerCase{
 		{name: "apex SOA", rule: "RFC 1035 §3.3.13", ask: "bl.example.", qtype: dns.TypeSOA, want: found(soaBL)},
-		{name: "apex NS", rule: "RFC 1034 §4.2.1", ask: "bl.example.", qtype: dns.TypeNS, want: found(ns...)},
+		{name: "apex NS", rule: "RFC 1034 §4.2.1", ask: "bl.example.", qtype: dns.TypeNS, want: reply{Rcode: "NOERROR", Flags: "aa", Answer: ns, Additional: hosts}},
+		{name: "name server in the zone", rule: "RFC 1034 §4.2.1", ask: "nS1.bl.example.", qtype: dns.TypeA, want: found("nS1.bl.example. 600 IN A 203.0.113.80")},
+		{name: "name server in the zone, IPv6", rule: "RFC 3596 §2", ask: "ns1.bl.example.", qtype: dns.TypeAAAA, want: found(hosts[1])},
+		{name: "name server in the zone, TXT", rule: "RFC 2308 §2.2", ask: "ns1.bl.example.", qtype: dns.TypeTXT, want: nodata(soaBL)},
+		{name: "no name server in the zone", rule: "RFC 2308 §2.1", ask: "ns3.bl.example.", qtype: dns.TypeA, want: nxdomain(soaBL)},
 		{name: "apex NS with its own address", rule: "RFC 1035 §3.3.11", ask: "bounce.bl.example.", qtype: dns.TypeNS, want: reply{Rcode: "NOERROR", Flags: "aa", Answer: []string{"bounce.bl.example. 86400 IN NS bounce.bl.example."}, Additional: glue}},
 		{name: "apex A", rule: "RFC 1035 §3.4.1", ask: "bl.example.", qtype: dns.TypeA, want: found(apexA)},
 		{name: "apex AAAA", rule: "RFC 3596 §2.1", ask: "bl.example.", qtype: dns.TypeAAAA, want: found(apexAAAA)},

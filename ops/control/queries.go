@@ -148,7 +148,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	begun := &begunWriter{to: w}
-	if _, err := zonefile.Write(begun, format, zone, s.Store.Snapshot()); err != nil {
+	if _, err := zonefile.WriteAt(begun, format, zone, s.Store.Snapshot(), time.Now()); err != nil {
 		if !begun.begun {
 			writeError(w, err)
 			return
