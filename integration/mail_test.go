@@ -126,8 +126,7 @@ func (d *daemon) mustDeliver(t *testing.T, all ...message) {
 
 // replyCode returns the code of the SMTP reply that err is, or 0.
 func replyCode(err error) int {
-	var reply *textproto.Error
-	if errors.As(err, &reply) {
+	if reply, ok := errors.AsType[*textproto.Error](err); ok {
 		return reply.Code
 	}
 	return 0
