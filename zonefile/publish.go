@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"backscatter/listing"
@@ -32,6 +33,15 @@ type Publisher struct {
 
 	mu   sync.Mutex // one publication at a time; guards what follows
 	last published  // zero before the first
+
+	state atomic.Pointer[State] // for those who must not wait for a publication
+}
+
+// State tells how the files are.
+type State struct {
+	Serial  uint32    // that they were made from; 0 before the first publication
+	Current time.Time // when they were last known to be those of the list in force; zero before the first
+	Err     error     // why the last publication failed; nil when it did not
 }
 
 // published is what the files in the directory were made from.
@@ -39,7 +49,6 @@ type published struct {
 	zone     *Zone
 	snapshot *listing.Snapshot
 	stamp    time.Time // of rbldnsd's formats
-	current  time.Time // when the files were last known to be those of the list in force
 }
 
 // File is a published file.
@@ -86,7 +95,9 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("export to %q: %w", o.Dir, err)
 	}
-	return &Publisher{o: o}, nil
+	p := &Publisher{o: o}
+	p.state.Store(&State{})
+	return p, nil
 }
 
 // Run publishes whenever the list or the zone's settings changed, at most once
@@ -153,7 +164,7 @@ func (p *Publisher) due(s *listing.Snapshot, now time.Time) bool {
 }
 
 func (p *Publisher) confirm(now time.Time) {
-	p.last.current = now
+	p.state.Store(&State{Serial: p.last.snapshot.Serial(), Current: now})
 	if p.o.Metrics != nil {
 		p.o.Metrics.age.set(p.key(), now)
 	}
@@ -167,13 +178,9 @@ func (p *Publisher) retire() {
 	}
 }
 
-// Current returns when the files were last known to be those of the list in
-// force: the zero time before the first publication.
-func (p *Publisher) Current() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.last.current
-}
+// State returns how the files are. It never waits for a publication, which
+// takes long with millions of entries.
+func (p *Publisher) State() State { return *p.state.Load() }
 
 // Publish makes all files from the list in force, now. Files that would have
 // the same bytes are not touched. All are written and read back before the
@@ -181,9 +188,12 @@ func (p *Publisher) Current() time.Time {
 func (p *Publisher) Publish(now time.Time) (Publication, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	zone, s := p.o.Zone(), p.o.Snapshots()
+	s := p.o.Snapshots() // before the zone: whoever changes both changes the zone first
+	zone := p.o.Zone()
 	done, err := p.publish(zone, s, now)
 	if err != nil {
+		former := p.State()
+		p.state.Store(&State{Serial: former.Serial, Current: former.Current, Err: err})
 		p.count(func(m *Metrics) { m.errors.WithLabelValues(zone.Name).Inc() })
 		return Publication{}, fmt.Errorf("export %s to %s: %w", zone.Name, p.o.Dir, err)
 	}

@@ -161,8 +161,68 @@ func TestPublishNowhere(t *testing.T) {
 	if _, err := lost.Publish(made); err == nil {
 		t.Error("published into a directory that does not exist")
 	}
-	if !lost.Current().IsZero() {
-		t.Error("says that it is current")
+	if s := lost.State(); s.Serial != 0 || !s.Current.IsZero() || s.Err == nil {
+		t.Errorf("says that it is current: %+v", s)
+	}
+}
+
+// Status is asked for while millions of entries are written.
+func TestStateDoesNotWait(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, sample(), zonefile.Plain)
+	must(d.Publish(made))(t)
+	want := zonefile.State{Serial: sequence, Current: made}
+	if got := d.State(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	slow := must(zonefile.NewPublisher(zonefile.PublisherOptions{
+		Dir: d.dir, Formats: []zonefile.Format{zonefile.Plain}, Every: time.Second, Snapshots: d.snapshot.Load,
+		Zone: func() *zonefile.Zone { close(busy); <-goOn; return testZone() },
+	}))(t)
+	done := make(chan error, 1)
+	go func() { _, err := slow.Publish(made); done <- err }()
+	<-busy
+	told := make(chan zonefile.State, 1)
+	go func() { told <- slow.State() }()
+	select {
+	case s := <-told:
+		if !s.Current.IsZero() {
+			t.Errorf("current before the publication: %+v", s)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the state waits for the publication")
+	}
+	close(goOn)
+	if err := <-done; err != nil || slow.State() != want {
+		t.Errorf("after it: %v, %+v", err, slow.State())
+	}
+	// A failure is told beside what the former files are.
+	if err := errors.Join(os.RemoveAll(d.dir), os.WriteFile(d.dir, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Publish(made.Add(time.Hour)); err == nil {
+		t.Fatal("published into a file")
+	}
+	if s := d.State(); s.Serial != sequence || s.Current != made || s.Err == nil {
+		t.Errorf("after a failure: %+v", s)
+	}
+}
+
+// A reload changes the zone, then the serial. Who reads both the other way
+// round would publish the new serial with the old settings.
+func TestPublishReadsTheSerialFirst(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, sample(), zonefile.Plain)
+	var order []string
+	p := must(zonefile.NewPublisher(zonefile.PublisherOptions{
+		Dir: d.dir, Formats: []zonefile.Format{zonefile.Plain}, Every: time.Second,
+		Zone:      func() *zonefile.Zone { order = append(order, "zone"); return testZone() },
+		Snapshots: func() *listing.Snapshot { order = append(order, "snapshot"); return d.snapshot.Load() },
+	}))(t)
+	must(p.Publish(made))(t)
+	if diff := cmp.Diff([]string{"snapshot", "zone"}, order); diff != "" {
+		t.Error(diff)
 	}
 }
 

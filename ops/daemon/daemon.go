@@ -199,7 +199,11 @@ func (d *Daemon) Status() control.Status {
 	}
 	s.Ready = len(s.NotReady) == 0
 	for i, e := range d.exports {
-		e.Published = d.publishers[i].Current()
+		state := d.publishers[i].State()
+		e.Serial, e.Published = state.Serial, state.Current
+		if state.Err != nil {
+			e.Error = state.Err.Error()
+		}
 		s.Exports = append(s.Exports, e)
 	}
 	return s
