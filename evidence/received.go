@@ -106,6 +106,9 @@ func tokenize(value string) (tokens []token, date string) {
 			i++
 		case '(':
 			end := commentEnd(value, i)
+			if end < 0 { // cut off, and half an address is another one
+				return tokens, ""
+			}
 			tokens = append(tokens, token{text: strings.TrimSpace(value[i+1 : end]), comment: true})
 			i = end + 1
 		case ';':
@@ -122,8 +125,8 @@ func tokenize(value string) (tokens []token, date string) {
 	return tokens, ""
 }
 
-// commentEnd returns where the comment that begins at start is closed, or the
-// end of the value.
+// commentEnd returns where the comment that begins at start is closed, -1 when
+// it never is.
 func commentEnd(value string, start int) int {
 	depth := 0
 	for i := start; i < len(value); i++ {
@@ -136,7 +139,7 @@ func commentEnd(value string, start int) int {
 			}
 		}
 	}
-	return len(value)
+	return -1
 }
 
 func (r *Received) clause(keyword string, rest []token) {
@@ -226,6 +229,10 @@ func (r *Received) connection(from []token, literal bool) {
 		clash = clash || r.Addr.IsValid() && r.Addr != addr
 		r.Addr, r.PTR = addr, name
 	}
+	if literal && len(words) > 0 && r.Addr.IsValid() {
+		addr, _ := bracketed(words[0])
+		clash = clash || addr.IsValid() && addr != r.Addr
+	}
 	switch {
 	case clash:
 		r.Addr, r.PTR = netip.Addr{}, ""
@@ -260,16 +267,18 @@ func (r *Received) readComment(c string) bool {
 // commentAddress returns the address in a comment of the connection part, and
 // the name before it.
 func commentAddress(c string) (addr netip.Addr, ptr string) {
-	for _, sign := range []string{"HELO ", "EHLO ", "helo ", "ehlo "} {
+	// Only claims: qmail's, and those of Exim, which writes the address of a
+	// client without a name before the comment.
+	for _, sign := range []string{"HELO ", "EHLO ", "helo ", "ehlo ", "helo=", "ident=", "port="} {
 		if strings.HasPrefix(c, sign) {
-			return netip.Addr{}, "" // only a claim
+			return netip.Addr{}, ""
 		}
 	}
 	if strings.HasPrefix(c, "[") { // Exim: whatever comes behind is a claim
 		addr, _ = bracketed(c)
 		return addr, ""
 	}
-	for _, sign := range []string{" helo=", " HELO ", " EHLO ", " helo ", " ehlo "} {
+	for _, sign := range []string{" helo=", " ident=", " HELO ", " EHLO ", " helo ", " ehlo "} {
 		c, _, _ = strings.Cut(c, sign)
 	}
 	if open := strings.LastIndexByte(c, '['); open >= 0 {
