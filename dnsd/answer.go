@@ -166,14 +166,18 @@ func (a *answerer) inZone(kind zonefile.Kind, addr netip.Addr) {
 	}
 }
 
-// host answers for the name of a name server that lies in the zone, or denies
-// what is no name at all.
+// host answers for the name of a name server that lies in the zone or below the
+// name, as may another zone, or denies what is no name at all.
 func (a *answerer) host() {
 	owner := a.owner()
 	records := a.zone.HostRecords(owner)
 	if len(records) == 0 {
 		a.kind = NoAddress
-		a.negative(false)
+		below := a.Zones.HasBelow(a.q.name)
+		if below {
+			a.kind = Partial
+		}
+		a.negative(below)
 		return
 	}
 	a.kind = Apex // counted with the zone's own names

@@ -17,7 +17,7 @@ const (
 	Dropped        Kind = iota // not answered
 	Listed                     // an address that is listed, or a test point
 	Unlisted                   // an address that is not
-	Partial                    // a name above addresses: an empty non-terminal
+	Partial                    // a name above addresses, or others: an empty non-terminal
 	NoAddress                  // a name in a zone that is none of the others
 	Apex                       // a zone's own name
 	Status                     // _status

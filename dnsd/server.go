@@ -29,7 +29,8 @@ type Options struct {
 	Listen []string
 
 	// Zones and Snapshots return what is served now. They are called once for
-	// each question, from many goroutines.
+	// each question, from many goroutines, Snapshots first: who changes both
+	// changes the zones first, and no new serial is told with old settings.
 	Zones     func() *zonefile.Set
 	Snapshots func() *listing.Snapshot
 
@@ -209,9 +210,10 @@ func (s *Server) handle(dst, packet []byte, over Transport, counts *tally) (out 
 			out = s.rescue(dst, packet, over, counts, p)
 		}
 	}()
+	snapshot := s.options.Snapshots() // before the zones: see Options
 	out, verdict := Answer(dst, packet, over, View{
 		Zones:    s.options.Zones(),
-		Snapshot: s.options.Snapshots(),
+		Snapshot: snapshot,
 		Version:  s.options.Version,
 		Hostname: s.options.Hostname,
 		Now:      time.Unix(s.now.Load(), 0),

@@ -19,6 +19,7 @@ type Set struct {
 	zones  []*Zone          // sorted by name
 	byWire map[string]*Zone // by lower-case wire name without the root label
 	sizes  [256]bool        // lengths that occur among the keys of byWire
+	above  map[string]bool  // as byWire: names that exist only because a zone or a name server lies below
 }
 
 // NewSet returns the set of the given zones. All that is wrong with any of
@@ -46,7 +47,52 @@ func NewSet(zones ...*Zone) (*Set, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	s.findAbove()
 	return s, nil
+}
+
+// findAbove notes the names between a zone's name and those of its name
+// servers, and of the zones inside it.
+func (s *Set) findAbove() {
+	s.above = map[string]bool{}
+	for _, z := range s.zones {
+		names := []string{z.Name}
+		for _, ns := range z.NS {
+			if z.holds(ns) {
+				names = append(names, ns)
+			}
+		}
+		for _, name := range names {
+			wire, _ := appendWire(nil, strings.ToLower(name)) // Validate made sure that it is one
+			for len(wire) > 0 {
+				wire = wire[1+int(wire[0]):]
+				if zone, cut := s.FindWire(wire); zone == nil || cut == 0 {
+					break
+				}
+				s.above[string(wire)] = true
+			}
+		}
+	}
+}
+
+// HasBelow reports whether a zone or the name of a name server lies below a
+// name (wire format, without its root label, any case) that is none itself. To
+// say that such a name does not exist would deny what is below it (RFC 8020 §2).
+func (s *Set) HasBelow(name []byte) bool {
+	if len(s.above) == 0 || len(name) >= maxWire {
+		return false
+	}
+	var buf [maxWire]byte
+	return s.above[string(lowerWire(&buf, name))]
+}
+
+// lowerWire writes a name into buf in lower case. A length is at most 63, so no
+// length is a letter.
+func lowerWire(buf *[maxWire]byte, name []byte) []byte {
+	for i, c := range name {
+		buf[i] = lowerByte(c)
+	}
+	return buf[:len(name)]
 }
 
 // checkNested wants the label that tells a zone from the zone around it to be
@@ -91,10 +137,7 @@ func (s *Set) FindWire(name []byte) (zone *Zone, cut int) {
 		return nil, 0
 	}
 	var buf [maxWire]byte
-	lower := buf[:len(name)]
-	for i, c := range name {
-		lower[i] = lowerByte(c) // a length is at most 63, so no length is a letter
-	}
+	lower := lowerWire(&buf, name)
 	for at := 0; at < len(lower); at += 1 + int(lower[at]) {
 		if !s.sizes[len(lower)-at] {
 			continue

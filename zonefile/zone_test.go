@@ -101,6 +101,33 @@ func TestSetFind(t *testing.T) {
 	}
 }
 
+func TestSetHasBelow(t *testing.T) {
+	t.Parallel()
+	outer := named("bl.example.")
+	outer.NS = []string{"ns1.In.DC.bl.example.", "ns.example.net.", "bl.example."}
+	s := must(zonefile.NewSet(outer, named("deep.sub.bl.example."), named("sub2.bl.example.")))(t)
+	for name, want := range map[string]bool{
+		"\x02in\x02dc\x02bl\x07example":        true,
+		"\x02DC\x02bl\x07EXAMPLE":              true,
+		"\x03sub\x02bl\x07example":             true,
+		"\x03ns1\x02in\x02dc\x02bl\x07example": false, // is a name itself
+		"\x04deep\x03sub\x02bl\x07example":     false,
+		"\x04sub2\x02bl\x07example":            false,
+		"\x02bl\x07example":                    false,
+		"\x07example":                          false,
+		"\x03net":                              false,
+		"":                                     false,
+		"\x01x\x03sub\x02bl\x07example":        false,
+	} {
+		if got := s.HasBelow([]byte(name)); got != want {
+			t.Errorf("HasBelow(%q) = %t", name, got)
+		}
+	}
+	if s.HasBelow(make([]byte, 300)) {
+		t.Error("takes what is no name")
+	}
+}
+
 func TestNewSetRefuses(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
