@@ -214,12 +214,13 @@ func reportError(err error) error {
 	return tryAgain(err)
 }
 
-// progress is a bar on a terminal, and nothing elsewhere.
+// progress is a bar on a terminal, and nothing elsewhere. It has no spinner that
+// turns by itself: that goroutine of the library's races with Add.
 func (a *app) progress() *progressbar.ProgressBar {
 	if !isTerminal(a.err) || !isTerminal(a.out) {
-		return progressbar.DefaultSilent(-1)
+		return progressbar.NewOptions(-1, progressbar.OptionSetVisibility(false))
 	}
-	return progressbar.NewOptions(-1,
+	return progressbar.NewOptions(-1, progressbar.OptionSetSpinnerChangeInterval(0),
 		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("messages"),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
