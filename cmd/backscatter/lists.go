@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -72,7 +74,9 @@ func listingsRequest(class, within, by string) (control.ListingsRequest, error) 
 // printListings prints page by page, so that a long list needs no memory. As
 // JSON it is one object a line.
 func (a *app) printListings(ctx context.Context, c *control.Client, r control.ListingsRequest, limit int) error {
-	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	// The table is written in many small pieces, which are put together here.
+	out := bufio.NewWriterSize(a.out, 64<<10)
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if !a.asJSON {
 		fmt.Fprintln(w, "KEY\tCLASS\tBY\tEVENTS\tSINCE\tUNTIL\tNOTE")
 	}
@@ -90,8 +94,8 @@ func (a *app) printListings(ctx context.Context, c *control.Client, r control.Li
 				return err
 			}
 		}
-		if err := w.Flush(); err != nil {
-			return err
+		if err := errors.Join(w.Flush(), out.Flush()); err != nil {
+			return fmt.Errorf("write the listings: %w", err)
 		}
 		printed += len(page.Listings)
 		if page.Next == nil || limit > 0 && printed >= limit {
