@@ -106,10 +106,14 @@ func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, 
 		if err := x.explainListing(tx, r); err != nil {
 			return err
 		}
-		if err := x.explainExemption(tx, p); err != nil {
+		var st state
+		if err := st.readExemptions(tx); err != nil {
 			return err
 		}
-		x.explainEvidence(s, tx, r, now)
+		if exemption, ok := st.exemption(p); ok {
+			x.Exempt = &exemption
+		}
+		x.explainEvidence(s, &st, tx, r, now)
 		return nil
 	})
 	return x, err
@@ -140,23 +144,9 @@ func (x *Explanation) explainListing(tx *bolt.Tx, r *record) error {
 	return nil
 }
 
-func (x *Explanation) explainExemption(tx *bolt.Tx, p netip.Prefix) error {
-	all, err := allExemptions(tx)
-	if err != nil {
-		return err
-	}
-	for i := range all {
-		if covers(all[i].Prefix, p) {
-			x.Exempt = &all[i]
-			return nil
-		}
-	}
-	return nil
-}
-
 // explainEvidence tells what was observed and what the listing rule says of
 // it.
-func (x *Explanation) explainEvidence(s *Store, tx *bolt.Tx, r *record, now time.Time) {
+func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *record, now time.Time) {
 	settings := s.settings.Load()
 	weights := make(map[string]float64, len(settings.Reporters))
 	for _, reporter := range settings.Reporters {
@@ -173,7 +163,7 @@ func (x *Explanation) explainEvidence(s *Store, tx *bolt.Tx, r *record, now time
 	if r.Kept == 0 {
 		return
 	}
-	d := judge(tx, s.log, r, settings.Policy, weights, now)
+	d := st.judge(tx, s.log, r, settings.Policy, weights, now)
 	x.Decision = &d
 	if r.Evidence == nil {
 		return

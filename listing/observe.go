@@ -1,7 +1,6 @@
 package listing
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,17 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
-const (
-	// keptLimit bounds the observations kept, and so counted, for one key: the
-	// newest. A host that sends more is listed anyway.
-	keptLimit = 1000
-	// urlHostLimit bounds what an observation tells of URLs.
-	urlHostLimit = 8
-)
+// urlHostLimit bounds what an observation tells of URLs.
+const urlHostLimit = 8
 
 // Observe stores an observation and returns what became of it, after the
 // commit, and after the swap of the snapshot that shows it. To hand the same
@@ -98,6 +90,9 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 			counts = counts || !out.Exempt && group[i].obs.Level != LevelC
 		}
 	}
+	if err := c.trim(r); err != nil {
+		return err
+	}
 	var d Decision
 	if counts {
 		d = c.decide(r)
@@ -135,8 +130,7 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	if err := seen.Put(o.ID[:], encodeStamp(o.ID[:], o.At)); err != nil {
 		return fmt.Errorf("note identity %s: %w", o.ID, err)
 	}
-	prefix := prefixKey(r.Key.Prefix())
-	key := append(appendTime(prefix[:], o.At), o.ID[:]...)
+	key := observationKey(r.Key, o.At, o.ID)
 	if err := c.bucket(bucketObservations).Put(key, encodeObservation(key, &o)); err != nil {
 		return fmt.Errorf("write observation %s: %w", o.ID, err)
 	}
@@ -152,66 +146,7 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	if !out.Exempt && o.Level != LevelC && o.At.After(c.meta.Newest) {
 		c.meta.Newest = o.At
 	}
-	return c.dropOldest(r)
-}
-
-// dropOldest keeps a key within its bound.
-func (c *change) dropOldest(r *record) error {
-	if r.Kept <= keptLimit {
-		return nil
-	}
-	prefix := prefixKey(r.Key.Prefix())
-	cursor := c.bucket(bucketObservations).Cursor()
-	key, _ := cursor.Seek(prefix[:])
-	if !bytes.HasPrefix(key, prefix[:]) {
-		return nil
-	}
-	if err := cursor.Delete(); err != nil {
-		return fmt.Errorf("drop the oldest observation of %s: %w", r.Key, err)
-	}
-	r.Kept--
-	c.meta.Observations--
 	return nil
-}
-
-// observations calls fn with what is kept of a key from the given time on,
-// newest first, until it returns false. What is damaged is told and passed over:
-// it can prove nothing.
-func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, fn func(Observation) bool) {
-	prefix := prefixKey(k.Prefix())
-	last := append(bytes.Clone(prefix[:]), 0xff)
-	cursor := tx.Bucket(bucketObservations).Cursor()
-	step := cursor.Prev
-	if after, _ := cursor.Seek(last); after == nil {
-		step = cursor.Last
-	}
-	for key, value := step(); bytes.HasPrefix(key, prefix[:]); key, value = cursor.Prev() {
-		if len(key) == observationKeyBytes && timeOf(key[keyBytes:keyBytes+timeBytes]).Before(from) {
-			return
-		}
-		o, err := decodeObservation(key, value)
-		if err != nil {
-			log.Error("an observation is damaged and not counted", slog.Any("err", err))
-			continue
-		}
-		if !fn(o) {
-			return
-		}
-	}
-}
-
-// judge asks the listing rule about a key, and changes nothing.
-func (c *change) judge(r *record) Decision {
-	return judge(c.tx, c.log, r, c.settings.Policy, c.weights, c.now)
-}
-
-func judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weights map[string]float64, now time.Time) Decision {
-	var evidence []Evidence
-	observations(tx, log, r.Key, now.Add(-policy.Window), func(o Observation) bool {
-		evidence = append(evidence, o.Evidence(weights[o.Reporter]))
-		return len(evidence) < keptLimit
-	})
-	return policy.Decide(r.history(evidence), now)
 }
 
 // decide asks the listing rule about a key and does what it says: begin a

@@ -348,7 +348,7 @@ func TestKeptObservationsAreBounded(t *testing.T) {
 		}
 	}
 	x, err := s.Explain(netip.MustParseAddr("192.0.2.1"))
-	if err != nil || x.Observations != 1000 {
+	if err != nil || x.Observations < 900 || x.Observations > 1000 {
 		t.Errorf("%d kept: %v", x.Observations, err)
 	}
 	s.verify()
