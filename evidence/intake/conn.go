@@ -119,6 +119,7 @@ func (l *listener) connections() []*conn {
 //     of a message and goes on with what follows as commands; that would let
 //     the rest of a message that stalled speak SMTP. It also takes the end of the
 //     stream within a BDAT chunk for the end of the chunk.
+//   - The ends of lines are mended, see [endings].
 //   - Replies are counted, whatever the commands were: go-smtp counts syntax
 //     errors only.
 //   - The whole session has an end, and a stop ends it between messages.
@@ -130,6 +131,7 @@ type conn struct {
 	ends   time.Time    // of the session, at the latest
 
 	readErr error       // the first; only the session's goroutine reads
+	lines   endings     // the same
 	writes  int         // only the session's goroutine writes
 	broken  atomic.Bool // a read has failed
 	last    atomic.Bool // the next reply is the last
@@ -146,6 +148,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, c.readErr
 	}
 	n, err := c.Conn.Read(p)
+	n = c.lines.mend(p[:n])
+	for n == 0 && err == nil && len(p) > 0 { // nothing but CRs
+		n, err = c.Conn.Read(p)
+		n = c.lines.mend(p[:n])
+	}
 	if err != nil {
 		c.readErr = err
 		c.broken.Store(true)

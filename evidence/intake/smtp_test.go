@@ -108,6 +108,11 @@ var sessions = []struct {
 		{"MAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n", []string{"250", "250", "354"}},
 		{"..a\r\n...\r\n.b\r\nc.\r\n.\r\n", []string{"250"}},
 	}, []string{".a\r\n..\r\nb\r\nc.\r\n"}},
+	{"last line ends in CR CR LF", []step{ // the message had a bare CR there, and the client adds CR LF
+		{"MAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n", []string{"250", "250", "354"}},
+		{"one\r\r\r\ntwo\r\r\n.\r\n", []string{"250"}},
+		{"MAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nbdat 7 last\r\n3\r\r\r\r\r\n", []string{"250", "250", "250"}},
+	}, []string{"one\r\ntwo\r\n", "3\r\r\r\r\r\n"}},
 	{"pipelined", []step{
 		{
 			"MAIL FROM:<a@b.example>\r\nRCPT TO:<x@trap.example>\r\nRCPT TO:<x@other.example>\r\nDATA\r\none\r\n.\r\n" +
@@ -176,7 +181,7 @@ func TestNoSmuggling(t *testing.T) {
 	t.Parallel()
 	tr := start(t, nil)
 	for _, end := range []string{
-		"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\n\x00.\r\n", "\r\n. \r\n", "\n\n.\r\r\n", "\r\r\n.\r\n",
+		"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\n\x00.\r\n", "\r\n. \r\n", "\n\n.\r\r\n", "\r\n..\r\r\n",
 	} {
 		smuggled := "MAIL FROM:<smuggled@b.example>\r\nRCPT TO:<y@trap.example>\r\nDATA\r\nforged\r\n"
 		c := tr.greeted(t)
