@@ -107,9 +107,20 @@ func FuzzParseReceived(f *testing.F) {
 		// A name that a client calls itself must not move the address: whatever
 		// has no space and no bracket, as trusted hosts write it.
 		if helo := strings.Map(heloRune, line); helo != "" {
-			got := evidence.ParseReceived("from " + helo + " (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1")
-			if got.Addr.IsValid() && got.Addr.String() != "192.0.2.66" {
-				t.Errorf("HELO %q moved the address to %s", helo, got.Addr)
+			for _, form := range []string{
+				"from HELO (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
+				"from ptr.example ([192.0.2.66]:25 helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
+				"from [192.0.2.66] (helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
+				"from [192.0.2.66] (port=25 helo=HELO ident=HELO) by mx.example with esmtp (Exim 4.98) id 1",
+				"from unknown (HELO HELO) (HELO@192.0.2.66) by mx.example with SMTP",
+				"from HELO (192.0.2.66) by mx.example with Microsoft SMTP Server id 15.2.1",
+				"from [192.0.2.66] (account HELO HELO HELO) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
+				"from HELO (IDENT:HELO@ptr.example [192.0.2.66] (may be forged)) by mx.example with ESMTP id 1",
+			} {
+				got := evidence.ParseReceived(strings.ReplaceAll(form, "HELO", helo))
+				if got.Addr.IsValid() && got.Addr.String() != "192.0.2.66" {
+					t.Errorf("HELO %q moved the address to %s in %q", helo, got.Addr, form)
+				}
 			}
 		}
 	})
