@@ -294,6 +294,25 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestCRAlone judges a mailbox file of an old Macintosh. The line in front was
+// written by whoever stored the message, so it tells how lines end; an LF that
+// the sender put into the text does not begin a line, and no header.
+func TestCRAlone(t *testing.T) {
+	t.Parallel()
+	forged := strings.ReplaceAll(direct, "192.0.2.66", "198.51.100.77")
+	stored := strings.ReplaceAll("From MAILER-DAEMON Sat Nov 21 10:00:00 2026\n"+string(bounceWith(direct, spam)), "\n", "\r")
+	for _, raw := range []string{
+		stored,
+		stored + "\n" + string(bounceWith(forged, spam)),
+		stored + "\n\nFrom MAILER-DAEMON Sat Nov 21 10:00:00 2026\n" + string(bounceWith(forged, spam)),
+	} {
+		f := newJudge(t).Judge(evidence.Report{Raw: []byte(raw), Reporter: "local", Received: now}, now)
+		if f.Source != addr("192.0.2.66") || f.Class != listing.ClassBounce {
+			t.Errorf("%s from %s, want a bounce from 192.0.2.66", f.Class, f.Source)
+		}
+	}
+}
+
 // TestSourceCannotBeMoved: whatever a sender writes below its own hop, and
 // whatever it calls itself, the accused address does not change.
 func TestSourceCannotBeMoved(t *testing.T) {

@@ -32,12 +32,7 @@ func Parse(raw []byte) (*Message, error) {
 		raw, w.m.Cut = raw[:maxMessage], true
 	}
 	w.raw = w.outdent(raw)
-	w.eol = '\n'
-	// Only a message without any LF has lines that end in CR alone: a sender
-	// who mixes them must not be able to move the lines of those behind it.
-	if bytes.IndexByte(w.raw, '\n') < 0 {
-		w.eol = '\r'
-	}
+	w.eol = lineEnd(w.raw)
 	w.work(len(raw))
 	w.skipEnvelopeLine()
 	w.walk()
@@ -48,6 +43,17 @@ func Parse(raw []byte) (*Message, error) {
 		return nil, ErrNotMail
 	}
 	return m, nil
+}
+
+// lineEnd returns the octet that ends the lines: LF, but CR in a message
+// without any LF. A sender who mixes them must not be able to move the lines of
+// those behind it; so where an mbox line comes first, which is not his, it tells.
+func lineEnd(raw []byte) byte {
+	first, _, lf := bytes.Cut(bytes.TrimLeft(raw, "> \t\r\n\x00"), []byte{'\n'})
+	if !lf || bytes.HasPrefix(first, []byte("From ")) && bytes.IndexByte(bytes.TrimRight(first, "\r"), '\r') >= 0 {
+		return '\r'
+	}
+	return '\n'
 }
 
 // walker holds the state of one pass. Lines are consumed in order and none is

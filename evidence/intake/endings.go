@@ -25,7 +25,7 @@ func (e *endings) mend(p []byte) int {
 		if e.raw {
 			return n + copy(p[n:], p[i:])
 		}
-		if c == '\r' && e.cr && !(e.length == 1 && e.line[0] == '.') {
+		if c == '\r' && e.cr && (e.length != 1 || e.line[0] != '.') {
 			continue
 		}
 		p[n] = c

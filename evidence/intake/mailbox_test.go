@@ -111,6 +111,15 @@ var mboxes = []struct {
 		"CRLF", strings.ReplaceAll(fromLine+mailA+"\n"+fromLine+mailB+"\n", "\n", "\r\n"),
 		[]string{strings.ReplaceAll(mailA, "\n", "\r\n"), strings.ReplaceAll(mailB, "\n", "\r\n")},
 	},
+	{
+		"CR alone", strings.ReplaceAll(fromLine+mailA, "\n", "\r"),
+		[]string{strings.ReplaceAll(fromLine+mailA, "\n", "\r")},
+	},
+	{
+		"CR alone, but for one LF that the sender wrote", strings.ReplaceAll(fromLine+mailA, "\n", "\r") + "\n\n" + fromLine + mailB,
+		[]string{strings.ReplaceAll(fromLine+mailA, "\n", "\r") + "\n\n" + fromLine + mailB},
+	},
+	{"CR CR LF", "From a Sat Nov 21 08:15:04 2026\r\r\n" + mailC, []string{mailC}},
 	{"only a From_ line", strings.TrimSpace(fromLine), []string{""}},
 	{
 		"forms of dates", fromLine + mailC +

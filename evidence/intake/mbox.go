@@ -93,7 +93,7 @@ func (m *mbox) start() error {
 		return err
 	}
 	text := bytes.TrimLeft(begin, "\r\n")
-	if !isFrom(text, true) {
+	if !isFrom(text, true) || crAlone(text) {
 		return nil
 	}
 	m.many = true
@@ -101,6 +101,14 @@ func (m *mbox) start() error {
 	n, _ := m.in.Discard(len(begin) - len(text))
 	m.offset += int64(n)
 	return m.skipLine()
+}
+
+// crAlone reports whether the line at the start of text ends in CR alone, as
+// lines did on old Macintoshes. That is no mbox of any dialect: it is left whole
+// to the parser, which knows such lines.
+func crAlone(text []byte) bool {
+	line, _, _ := bytes.Cut(text, []byte{'\n'})
+	return bytes.IndexByte(bytes.TrimRight(line, "\r"), '\r') >= 0
 }
 
 // skipLine reads to the end of the line.
