@@ -39,9 +39,12 @@ func (o Observation) Evidence(weight float64) Evidence {
 // History is all that the listing rule looks at for one key.
 type History struct {
 	Evidence []Evidence // in any order; what does not count may be among it
-	// Delisted is when the key was last delisted by an operator or by who it
-	// belongs to. Evidence that is not newer never counts again, so the store
-	// sets it no earlier than the newest evidence that it holds.
+	// CountFrom is when an operator last said that what there is shall not count.
+	// Evidence that is not newer never counts again, so the store sets it no
+	// earlier than the newest evidence that it holds.
+	CountFrom time.Time
+	// Delisted is when a listing was last removed by an operator or by who it
+	// belongs to. A hold on a key that was not listed sets CountFrom alone.
 	Delisted time.Time
 	// Expired is when a listing that evidence had made last expired.
 	Expired time.Time
@@ -97,6 +100,9 @@ func (d Decision) Lifetime() time.Duration { return d.Until.Sub(d.Last) }
 // the newest must have come after it. So nothing flaps where the window is
 // longer than the lifetime.
 //
+// A removal that lies in the future, since the clock was set back, asks for
+// nothing: else no evidence could be newer than an expiry of a year ahead.
+//
 // The score is compared, as it is shown, rounded to one decimal: weights fall
 // with age from the first second, and three bounces within the least span are to
 // score the 3.0 that their weights add up to, not 2.9985.
@@ -108,7 +114,7 @@ func (p Policy) Decide(h History, now time.Time) Decision {
 		Classes: t.classes, Class: t.heaviest, Events: t.events,
 		First: t.first, Last: t.last,
 	}
-	d.Thresholds = p.thresholds(t, h, d.Relapse)
+	d.Thresholds = p.thresholds(t, h, d.Relapse, now)
 	d.List = true
 	for _, threshold := range d.Thresholds {
 		d.List = d.List && threshold.Met
@@ -121,7 +127,7 @@ func (p Policy) Decide(h History, now time.Time) Decision {
 }
 
 // thresholds lists each condition with what was found.
-func (p Policy) thresholds(t *tally, h History, relapse bool) []Threshold {
+func (p Policy) thresholds(t *tally, h History, relapse bool, now time.Time) []Threshold {
 	score, originals := pointsOf(p.Score), p.Originals
 	if relapse {
 		score, originals = (score+1)/2, (originals+1)/2
@@ -137,9 +143,8 @@ func (p Policy) thresholds(t *tally, h History, relapse bool) []Threshold {
 		out = append(out, countThreshold("recipients", p.Recipients, len(t.recipients)))
 	}
 	out = append(out, p.organisationThreshold(t))
-	span := t.last.Sub(t.first)
-	out = append(out, Threshold{"span", words(p.Span), words(span), t.events > 0 && span >= p.Span})
-	if !h.Expired.IsZero() {
+	out = append(out, spanThreshold(p.Span, t.last.Sub(t.first), t.events))
+	if !h.Expired.IsZero() && !h.Expired.After(now) {
 		fresh := Threshold{"newer than the last expiry", "yes", "no", t.events > 0 && t.last.After(h.Expired)}
 		if fresh.Met {
 			fresh.Found = "yes"
@@ -157,6 +162,18 @@ func scoreThreshold(wanted, found points) Threshold {
 	return Threshold{"score", wanted.String(), found.String(), found.tenths() >= wanted.tenths()}
 }
 
+func spanThreshold(wanted, found time.Duration, events int) Threshold {
+	out := Threshold{Name: "span", Wanted: words(wanted), Met: events > 0 && found >= wanted}
+	if wanted == 0 {
+		out.Wanted = "none"
+	}
+	if found >= time.Hour {
+		found = found.Truncate(time.Minute)
+	}
+	out.Found = words(found)
+	return out
+}
+
 func (p Policy) organisationThreshold(t *tally) Threshold {
 	out := countThreshold("organisations", p.Organisations, len(t.organisations))
 	if p.Organisations > 1 {
@@ -172,7 +189,7 @@ func (p Policy) organisationThreshold(t *tally) Threshold {
 // relapse reports whether a removal is so recent that half the score and
 // originals suffice.
 func (p Policy) relapse(h History, now time.Time) bool {
-	recent := func(t time.Time) bool { return !t.IsZero() && now.Before(t.Add(p.Relapse)) }
+	recent := func(t time.Time) bool { return !t.IsZero() && !t.After(now) && now.Before(t.Add(p.Relapse)) }
 	return recent(h.Delisted) || recent(h.Expired)
 }
 
@@ -235,11 +252,13 @@ func (p Policy) counts(e Evidence, h History, now time.Time) bool {
 		return false
 	case !(e.Weight > 0) || !(p.Weights.Of(e.Class) > 0): // not ≤ 0, which lets NaN pass
 		return false
-	case !h.Delisted.IsZero() && !e.At.After(h.Delisted):
+	case notNewer(e.At, h.CountFrom), notNewer(e.At, h.Delisted):
 		return false
 	}
 	return now.Sub(e.At) <= p.Window
 }
+
+func notNewer(at, removal time.Time) bool { return !removal.IsZero() && !at.After(removal) }
 
 // add counts an observation.
 func (t *tally) add(p Policy, e Evidence, now time.Time) {

@@ -247,6 +247,10 @@ func TestDecideAfterRemoval(t *testing.T) {
 		{"all older than the delist", listing.History{Evidence: direct(), Delisted: noon}, false, 0},
 
 		{"all older than the expiry", listing.History{Evidence: direct(), Expired: noon}, false, 3},
+		{"held, and never listed", listing.History{Evidence: half, CountFrom: noon.Add(-day)}, false, 2},
+		{"older than the hold", listing.History{Evidence: direct(), CountFrom: noon.Add(-time.Minute)}, false, 1},
+		{"expired in the future", listing.History{Evidence: direct(), Expired: noon.Add(long)}, true, 3},
+		{"half, expired in the future", listing.History{Evidence: half, Expired: noon.Add(long)}, false, 2},
 		{"one newer than the expiry", listing.History{Evidence: direct(), Expired: noon.Add(-time.Second)}, true, 3},
 	} {
 		p := listing.Community()

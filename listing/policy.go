@@ -138,9 +138,9 @@ func (p Policy) Validate() error {
 			errs = append(errs, fmt.Errorf("policy %s %s: want %s to %s", name, decimal(v), decimal(least), decimal(most)))
 		}
 	}
-	period := func(name string, d, least time.Duration) {
-		if d < least || d > maxPeriod {
-			errs = append(errs, fmt.Errorf("policy %s %s: want %s to %s", name, words(d), words(least), words(maxPeriod)))
+	period := func(name string, d, least, most time.Duration) {
+		if d < least || d > most {
+			errs = append(errs, fmt.Errorf("policy %s %s: want %s to %s", name, words(d), words(least), words(most)))
 		}
 	}
 	number("score", p.Score, 1, maxCount)
@@ -154,12 +154,12 @@ func (p Policy) Validate() error {
 	for _, c := range evidenceClasses {
 		number("weight of "+c.String(), p.Weights.Of(c), 0, maxFactor)
 	}
-	period("window", p.Window, time.Second)
-	period("span", p.Span, 0)
-	period("lifetime", p.Lifetime, time.Second)
-	period("lifetime_max", p.LifetimeMax, time.Second)
-	period("memory", p.Memory, 0)
-	period("relapse", p.Relapse, 0)
+	period("window", p.Window, time.Second, keepSeen) // what is handed in twice must be known as long as it counts
+	period("span", p.Span, 0, maxPeriod)
+	period("lifetime", p.Lifetime, time.Second, maxPeriod)
+	period("lifetime_max", p.LifetimeMax, time.Second, maxPeriod)
+	period("memory", p.Memory, 0, maxPeriod)
+	period("relapse", p.Relapse, 0, maxPeriod)
 	if p.Span > p.Window {
 		errs = append(errs, fmt.Errorf("policy span %s: longer than the window of %s, nothing would ever be listed", words(p.Span), words(p.Window)))
 	}
@@ -198,13 +198,35 @@ func (p Policy) Text() []string {
 		lines = append(lines, "Organisations: the reports of one suffice.")
 	}
 	return append(lines,
-		fmt.Sprintf("Span: at least %s from the first to the last.", words(p.Span)),
-		fmt.Sprintf("Expiry: %s after the last counted observation, doubled for each listing that ended in the %s before, %s at most; each further observation renews it.",
-			words(p.Lifetime), words(p.Memory), words(p.LifetimeMax)),
-		fmt.Sprintf("After an expiry or a removal: half the score and half the originals suffice for %s. Evidence older than a removal never counts again.", words(p.Relapse)),
+		p.spanText(),
+		p.expiryText(),
+		p.removalText(),
 		fmt.Sprintf("Ranges: evidence lists single IPv4 addresses and IPv6 /%d networks, never more.", hostBits),
 		"Use: for mail with a null sender (MAIL FROM:<>) only.",
 	)
+}
+
+func (p Policy) spanText() string {
+	if p.Span == 0 {
+		return "Span: none is asked."
+	}
+	return fmt.Sprintf("Span: at least %s from the first to the last.", words(p.Span))
+}
+
+func (p Policy) expiryText() string {
+	text := fmt.Sprintf("Expiry: %s after the last counted observation", words(p.Lifetime))
+	if p.Memory > 0 && p.LifetimeMax > p.Lifetime {
+		text += fmt.Sprintf(", doubled for each listing that ended in the %s before, %s at most", words(p.Memory), words(p.LifetimeMax))
+	}
+	return text + "; each further observation renews it."
+}
+
+func (p Policy) removalText() string {
+	const never = "Evidence older than a removal never counts again."
+	if p.Relapse == 0 {
+		return never
+	}
+	return fmt.Sprintf("After an expiry or a removal: half the score and half the originals suffice for %s. %s", words(p.Relapse), never)
 }
 
 func (p Policy) weightText() string {
@@ -226,22 +248,31 @@ func plural(n int, thing, one, many string) string {
 // decimal writes a number as short as it can be.
 func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
-// words writes a duration as 7 days, 36 hours or 10 minutes: in the largest
-// unit that is exact.
+// words writes a duration as 7 days, 36 hours, or 26 hours 57 minutes. Days are
+// counted from two on, or when there is nothing beside them.
 func words(d time.Duration) string {
+	if d < 0 || d%time.Second != 0 {
+		return d.String()
+	}
+	if d == 0 {
+		return "0 seconds"
+	}
+	var out []string
 	for _, u := range []struct {
 		size time.Duration
 		name string
 	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
-		if n := d / u.size; d%u.size == 0 && n != 0 {
-			if n == 1 {
-				return "1 " + u.name
-			}
-			return fmt.Sprintf("%d %ss", n, u.name)
+		if u.name == "day" && d < 2*u.size && d != u.size {
+			continue
 		}
+		switch n := d / u.size; n {
+		case 0:
+		case 1:
+			out = append(out, "1 "+u.name)
+		default:
+			out = append(out, fmt.Sprintf("%d %ss", n, u.name))
+		}
+		d %= u.size
 	}
-	if d == 0 {
-		return "no time"
-	}
-	return d.String()
+	return strings.Join(out, " ")
 }

@@ -52,6 +52,7 @@ func TestPolicyText(t *testing.T) {
 	p.Originals = 1
 	p.Span = 0
 	p.Window = 36 * time.Hour
+	p.Memory, p.Relapse = 0, 0
 	solo := strings.Join(p.Text(), "\n")
 	for _, line := range []string{
 		"Profile: solo.",
@@ -59,7 +60,9 @@ func TestPolicyText(t *testing.T) {
 		"Originals: at least 1 different message was answered.",
 		"Recipients: at least 3 different ones were hit.",
 		"Organisations: the reports of one suffice.",
-		"Span: at least no time from the first to the last.",
+		"Span: none is asked.",
+		"Expiry: 7 days after the last counted observation; each further observation renews it.",
+		"\nEvidence older than a removal never counts again.",
 	} {
 		if !strings.Contains(solo, line) {
 			t.Errorf("solo does not say %q:\n%s", line, solo)
@@ -89,10 +92,12 @@ func TestPolicyValidate(t *testing.T) {
 		{"age", func(p *listing.Policy) { p.AgedTo = 1.5 }, []string{"aged_to 1.5"}},
 		{"SPF", func(p *listing.Policy) { p.SPFFactor = 0.5 }, []string{"spf_factor 0.5"}},
 		{"weight", func(p *listing.Policy) { p.Weights.Callout = -1 }, []string{"weight of callout -1"}},
-		{"window", func(p *listing.Policy) { p.Window = 0 }, []string{"window no time", "span 10 minutes: longer than the window"}},
+		{"window", func(p *listing.Policy) { p.Window = 0 }, []string{"window 0 seconds", "span 10 minutes: longer than the window"}},
+		{"window of a year", func(p *listing.Policy) { p.Window = 365 * day }, nil},
+		{"window longer than identities are known", func(p *listing.Policy) { p.Window = 366 * day }, []string{"window 366 days: want 1 second to 365 days"}},
 		{"span", func(p *listing.Policy) { p.Span = -time.Second }, []string{"span"}},
 		{"span of the window", func(p *listing.Policy) { p.Span = p.Window }, nil},
-		{"lifetime", func(p *listing.Policy) { p.Lifetime = 0 }, []string{"lifetime no time"}},
+		{"lifetime", func(p *listing.Policy) { p.Lifetime = 0 }, []string{"lifetime 0 seconds"}},
 		{"lifetime for ever", func(p *listing.Policy) { p.LifetimeMax = math.MaxInt64 }, []string{"lifetime_max"}},
 		{"lifetime too long", func(p *listing.Policy) { p.LifetimeMax = p.Lifetime - 1 }, []string{"lifetime 7 days: longer than lifetime_max"}},
 		{"memory", func(p *listing.Policy) { p.Memory = -1 }, []string{"memory"}},
@@ -110,6 +115,43 @@ func TestPolicyValidate(t *testing.T) {
 			if !strings.Contains(err.Error(), words) {
 				t.Errorf("%s: error %q does not say %q", tt.name, err, words)
 			}
+		}
+	}
+}
+
+func TestDurationsInWords(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0:                                  "0 seconds",
+		time.Second:                        "1 second",
+		10 * time.Minute:                   "10 minutes",
+		61 * time.Second:                   "1 minute 1 second",
+		90 * time.Minute:                   "1 hour 30 minutes",
+		day:                                "1 day",
+		26*time.Hour + 57*time.Minute:      "26 hours 57 minutes",
+		36 * time.Hour:                     "36 hours",
+		2*day + 30*time.Minute:             "2 days 30 minutes",
+		7*day + time.Hour + 2*time.Second:  "7 days 1 hour 2 seconds",
+		time.Second + 500*time.Millisecond: "1.5s",
+		-time.Minute:                       "-1m0s",
+	} {
+		if got := listing.Words(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+	}
+	p := listing.Community()
+	old := listing.Evidence{At: noon.Add(-97068 * time.Second), Class: listing.ClassBounce, Level: listing.LevelA, Weight: 1}
+	now := old
+	now.At = noon
+	for _, threshold := range p.Decide(listing.History{Evidence: []listing.Evidence{old, now}}, noon).Thresholds {
+		if threshold.Name == "span" && threshold.Found != "26 hours 57 minutes" {
+			t.Errorf("%+v", threshold)
+		}
+	}
+	p.Span = 0
+	for _, threshold := range p.Decide(listing.History{}, noon).Thresholds {
+		if threshold.Name == "span" && threshold.Wanted != "none" {
+			t.Errorf("%+v", threshold)
 		}
 	}
 }

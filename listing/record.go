@@ -252,8 +252,11 @@ func (r *record) end(parts Source, now time.Time, how Removal, why string) {
 // history returns what the listing rule looks at. Only listings that evidence
 // made lengthen the next one.
 func (r *record) history(evidence []Evidence) History {
-	h := History{Evidence: evidence, Delisted: r.CountFrom}
+	h := History{Evidence: evidence, CountFrom: r.CountFrom}
 	for _, p := range r.Past {
+		if p.How == Delisted {
+			h.Delisted = p.Removed
+		}
 		if p.By&ByEvidence == 0 {
 			continue
 		}

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -53,3 +54,6 @@ func SchemaValue(version uint64) []byte {
 	e.uint(version)
 	return e.seal(keySchema)
 }
+
+// Words lets tests read how durations are written.
+func Words(d time.Duration) string { return words(d) }
