@@ -12,12 +12,12 @@ var lookalikeRules = []rule{
 		subject("complaint about message"))},
 	{"arf-words", listing.ClassOther, veto, "", all(text("this is an email abuse report", "this is a feedback report",
 		"abuse report for an email message"))},
-	{"arf-subject", listing.ClassOther, veto, "", all(subject("^abuse report", "spam complaint", "^fw: complaint",
-		"email feedback report for ip"))},
+	{"arf-subject", listing.ClassOther, veto, "", all(subject("^abuse report", "^spam complaint", "^fw: complaint",
+		"^email feedback report for ip"))},
 	{"tls-report", listing.ClassOther, veto, "", all(is(tlsReport))},
 	{"tls-report-header", listing.ClassOther, veto, "", all(header("tls-report-domain:"))},
-	{"dmarc-report", listing.ClassOther, veto, "", all(subject("^report domain:", "dmarc aggregate report",
-		"dmarc failure report", "dmarc forensic report"))},
+	{"dmarc-report", listing.ClassOther, veto, "", all(subject("^report domain:", "^dmarc aggregate report",
+		"^dmarc failure report", "^dmarc forensic report"))},
 	{
 		"dmarc-forensic", listing.ClassOther, veto, "",
 		all(text("a message claiming to be from you has failed the published dmarc policy",
@@ -40,8 +40,8 @@ var lookalikeRules = []rule{
 	{"list-post-challenge", listing.ClassChallenge, veto, "", all(is(listMail))},
 	{"list-unsubscribe", listing.ClassOther, veto, "", all(subject("^unsubscribe$", "^unsubscribe "),
 		not(is(daemonFrom)))},
-	{"list-command", listing.ClassOther, veto, "", all(subject("majordomo results", "^confirm subscription",
-		"your subscription to", "output of your job", "subscription probe for"))},
+	{"list-command", listing.ClassOther, veto, "", all(subject("^majordomo results", "^confirm subscription",
+		"^your subscription to", "^output of your job", "subscription probe for"))},
 
 	// People who forward or discuss a bounce.
 	{"person-answers", listing.ClassBounce, veto, "", all(is(reSubject), not(is(nullSender)), not(is(daemonFrom)),
