@@ -364,6 +364,7 @@ func TestTraps(t *testing.T) {
 	t.Parallel()
 	traps, err := evidence.NewTraps([]evidence.Trap{
 		{Domain: "Trap.Example.", Senders: []string{"Postmaster", "abuse@trap.example"}},
+		{Domain: "trap.example", Senders: []string{"o'neil \"bob\""}},
 		{Address: "Left-In-2009@org.example"},
 	})
 	if err != nil {
@@ -374,6 +375,11 @@ func TestTraps(t *testing.T) {
 		"left-in-2009@org.example": "org.example", "postmaster@trap.example": "", "ABUSE@trap.example": "",
 		"b@org.example": "", "a@sub.trap.example": "", "a@xtrap.example": "", "trap.example": "", "@trap.example": "", "": "",
 		strings.Repeat("a", 400) + "@trap.example": "",
+		// What belongs to a sender.
+		"postmaster+news@trap.example": "", "prvs=0123456789=Postmaster@trap.example": "", "prvs=0123456789=abuse+x@trap.example": "",
+		`"postmaster"@trap.example`: "", `"post\master"@trap.example`: "", `"o'neil \"bob\""@trap.example`: "",
+		"postmaster-news@trap.example": "trap.example", "prvs=postmaster@trap.example": "trap.example", "a+postmaster@trap.example": "trap.example",
+		`"left-in-2009"@org.example`: "org.example", "left-in-2009+x@org.example": "", `"@trap.example`: "trap.example",
 	} {
 		got, ok := traps.IsTrap(rcpt)
 		if got != domain || ok != (domain != "") {

@@ -70,9 +70,12 @@ func (t *Traps) addDomain(trap Trap) error {
 	if domain == "" || strings.ContainsAny(domain, "@ \t") {
 		return fmt.Errorf("domain %q: want a domain name: %w", trap.Domain, ErrTrap)
 	}
-	senders := map[string]bool{}
+	senders := t.domains[domain] // a domain that is there twice has the senders of both
+	if senders == nil {
+		senders = map[string]bool{}
+	}
 	for _, sender := range trap.Senders {
-		local := strings.ToLower(sender)
+		local := strings.ToLower(unquoted(sender))
 		if l, d, ok := splitAddress(sender); ok {
 			if d != domain {
 				return fmt.Errorf("sender %q is not in domain %s: %w", sender, domain, ErrTrap)
@@ -87,7 +90,8 @@ func (t *Traps) addDomain(trap Trap) error {
 }
 
 // IsTrap reports whether mail to rcpt is mail to an address that never sends,
-// and returns the domain of the trap. Case does not matter, as no mail system
+// and returns the domain of the trap. What belongs to a sender is no trap either,
+// since the bounces of that sender's own mail go there. Case does not matter, as no mail system
 // in use tells addresses apart by it.
 func (t *Traps) IsTrap(rcpt string) (string, bool) {
 	if t == nil {
@@ -101,10 +105,22 @@ func (t *Traps) IsTrap(rcpt string) (string, bool) {
 		return d, true
 	}
 	senders, ok := t.domains[domain]
-	if !ok || senders[local] {
+	if !ok || senders[local] || senders[mailbox(local)] {
 		return "", false
 	}
 	return domain, true
+}
+
+// mailbox returns the local part behind one that a mail system derived from it:
+// with a detail ("jane+news", RFC 5233) or a BATV tag ("prvs=0123456789=jane").
+func mailbox(local string) string {
+	if tagged, ok := strings.CutPrefix(local, "prvs="); ok {
+		if _, untagged, ok := strings.Cut(tagged, "="); ok {
+			local = untagged
+		}
+	}
+	local, _, _ = strings.Cut(local, "+")
+	return local
 }
 
 // Accepts reports whether rcpt lies in a domain that the trap serves, so that
@@ -138,7 +154,24 @@ func splitAddress(address string) (local, domain string, ok bool) {
 	if domain == "" || strings.ContainsAny(domain, " \t<>@") {
 		return "", "", false
 	}
-	return strings.ToLower(address[:at]), domain, true
+	return strings.ToLower(unquoted(address[:at])), domain, true
+}
+
+// unquoted returns a local part as it is meant, without the quotes that it may
+// be written with (RFC 5321 §4.1.2).
+func unquoted(local string) string {
+	n := len(local)
+	if n < 3 || local[0] != '"' || local[n-1] != '"' {
+		return local
+	}
+	var b strings.Builder
+	for i := 1; i < n-1; i++ {
+		if local[i] == '\\' && i+1 < n-1 {
+			i++
+		}
+		b.WriteByte(local[i])
+	}
+	return b.String()
 }
 
 func normalDomain(domain string) string {
