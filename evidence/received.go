@@ -42,10 +42,10 @@ func ParseReceived(value string) Received {
 	var r Received
 	value = value[:min(len(value), maxLine)]
 	tokens, date := tokenize(value)
-	for part := range strings.SplitSeq(date, ";") { // old Sendmail has two
-		if r.Date.IsZero() {
-			r.Date = parseDate(part)
-		}
+	date, second, _ := strings.Cut(date, ";")
+	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
+		second, _, _ = strings.Cut(second, ";")
+		r.Date = parseDate(second)
 	}
 	var from []token
 	var sent bool
