@@ -73,6 +73,7 @@ func TestAttribute(t *testing.T) {
 		{"fetched by POP from a host that is no relay", "Received: from pop.example [198.51.100.20] by localhost with POP3 (fetchmail-6.4.0)\n" + direct, "", false, "", "C"},
 		{"fetched by POP from a relay", "Received: from pop.example [203.0.113.7] by localhost with POP3 (fetchmail-6.4.0)\n" + direct, "", false, "192.0.2.66", "B"},
 		{"handed in by a user of the relay", "Received: by relay.example (Postfix, from userid 33) id 3\n" + direct, "203.0.113.5", true, "", "C"},
+		{"handed in by a user of the relay, with Sendmail", "Received: (from www@localhost) by relay.example (8.17.1/8.17.1/Submit) id 3; Sat, 21 Nov 2026 10:00:00 +0000\n" + direct, "203.0.113.5", true, "", "C"},
 		{"handed in through a web page on loopback", "Received: from localhost ([127.0.0.1]) by relay.example with HTTP\n" + direct, "203.0.113.5", true, "", "C"},
 		{"a line that does not say who", "Received: from bounces.example by mx.trap.example with SMTP id 1\n" + direct, "", false, "", "C"},
 		{"a private address", "Received: from x (x [10.0.0.7]) by mx.trap.example with SMTP id 1\n" + direct, "", false, "", "C"},

@@ -194,6 +194,7 @@ func (r *Received) comment(t token) {
 	for _, sign := range []string{"from userid ", "invoked by ", "from uid "} {
 		r.Local = r.Local || strings.Contains(t.text, sign)
 	}
+	r.Local = r.Local || strings.HasPrefix(t.text, "from ") // Sendmail: "(from user@localhost)"
 	if strings.HasPrefix(t.text, "via") && strings.HasSuffix(t.text, "HTTP") {
 		r.Local = true
 	}
