@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,7 +20,9 @@ const (
 	MaxOrderBytes  = 64 << 20 // an order or a list to import
 	MaxReportBytes = 1 << 20  // a message; a longer one is cut by the client and marked so
 	MaxPage        = 1000     // listings or audit entries in one answer
-	maxShown       = 100      // changed entries told in the answer to an order that was carried out
+	maxKeys        = 1_000_000
+	maxReason      = 1000 // bytes
+	maxShown       = 100  // changed entries told in the answer to an order that was carried out
 )
 
 // Codes of errors, which the client's caller branches on.
@@ -100,6 +103,11 @@ type ReportRequest struct {
 	Recipients []string
 	Truncated  bool
 	Received   time.Time // zero for now
+}
+
+// HasEnvelope reports whether the request says how the message came.
+func (r ReportRequest) HasEnvelope() bool {
+	return r.Client.IsValid() || r.MailFrom != nil || len(r.Recipients) > 0
 }
 
 // Report returns the report without its message, received at now unless the
@@ -262,15 +270,23 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // statusOf maps an error of the rooms below to what is answered.
 func statusOf(err error) (int, string) {
+	var refused *listing.RefusedError
+	var own *Error
 	switch {
+	case errors.As(err, &own): // such as a reload that needs a restart
+		return cmp.Or(own.Status, http.StatusConflict), own.Code
 	case errors.Is(err, listing.ErrNotListed):
 		return http.StatusNotFound, CodeNotListed
+	case errors.Is(err, listing.ErrNotExempt):
+		return http.StatusNotFound, CodeNotFound
 	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt):
 		return http.StatusConflict, CodeConflict
-	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, errBadRequest):
+	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, listing.ErrPrefix), errors.Is(err, errBadRequest):
 		return http.StatusBadRequest, CodeBadRequest
 	case errors.Is(err, listing.ErrUnavailable), errors.Is(err, listing.ErrClosed), errors.Is(err, errTryAgain):
 		return http.StatusServiceUnavailable, CodeTryAgain
+	case errors.As(err, &refused): // for another reason, such as an end that is past
+		return http.StatusConflict, CodeConflict
 	default:
 		return http.StatusInternalServerError, CodeInternal
 	}

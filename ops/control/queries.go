@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +26,7 @@ func (s *Server) status(*http.Request) (any, error) {
 func (s *Server) show(r *http.Request) (any, error) {
 	text := r.FormValue("key")
 	if text == "" {
-		return nil, fmt.Errorf("show: no address is named: %w", errBadRequest)
+		return nil, badRequest("show: no address is named")
 	}
 	e, err := s.explain(text)
 	if err != nil {
@@ -59,12 +60,12 @@ func (s *Server) listings(r *http.Request) (any, error) {
 	}
 	if by := r.FormValue("by"); by != "" {
 		if err = f.By.UnmarshalText([]byte(by)); err != nil {
-			return nil, fmt.Errorf("by: %w: %w", err, errBadRequest)
+			return nil, badRequest("by: %w", err)
 		}
 	}
 	if name := r.FormValue("class"); name != "" {
 		if f.Class, err = listing.ParseClass(name); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, errBadRequest)
+			return nil, badRequest("%w", err)
 		}
 	}
 	if after := r.FormValue("after"); after != "" {
@@ -100,7 +101,7 @@ func (s *Server) audit(r *http.Request) (any, error) {
 	}
 	if after := r.FormValue("after"); after != "" {
 		if f.After, err = strconv.ParseUint(after, 10, 64); err != nil {
-			return nil, fmt.Errorf("after: %q is no number: %w", after, errBadRequest)
+			return nil, badRequest("after: %q is no number", after)
 		}
 	}
 	page := AuditPage{Entries: []listing.AuditEntry{}}
@@ -122,7 +123,7 @@ func limitParam(r *http.Request) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > MaxPage {
-		return 0, fmt.Errorf("limit: %q: want 1 to %d: %w", text, MaxPage, errBadRequest)
+		return 0, badRequest("limit: %q: want 1 to %d", text, MaxPage)
 	}
 	return n, nil
 }
@@ -136,6 +137,7 @@ func (s *Server) policy(*http.Request) (any, error) {
 // an error in the middle breaks the connection off, so that the client cannot
 // take a part for the whole.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) {
+	snapshot := s.Store.Snapshot() // before the zone: a reload changes the zone first
 	zone, err := s.zone(r.FormValue("zone"))
 	if err != nil {
 		writeError(w, err)
@@ -143,12 +145,12 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	}
 	format, err := zonefile.ParseFormat(r.FormValue("format"))
 	if err != nil {
-		writeError(w, fmt.Errorf("%w: %w", err, errBadRequest))
+		writeError(w, badRequest("%w", err))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	begun := &begunWriter{to: w}
-	if _, err := zonefile.WriteAt(begun, format, zone, s.Store.Snapshot(), time.Now()); err != nil {
+	if _, err := zonefile.WriteAt(begun, format, zone, snapshot, time.Now()); err != nil {
 		if !begun.begun {
 			writeError(w, err)
 			return
@@ -179,33 +181,41 @@ func (s *Server) zone(name string) (*zonefile.Zone, error) {
 			return z, nil
 		}
 	}
-	return nil, fmt.Errorf("zone %q is not configured, want one of %s: %w", name, zoneNames(zones), errBadRequest)
+	return nil, badRequest("zone %q is not configured, want one of %s", name, zoneNames(zones))
 }
 
 // importList lists by hand what the body holds. A list with a line that cannot
 // be taken changes nothing; all such lines are told.
 func (s *Server) importList(r *http.Request) (any, error) {
-	format, err := zonefile.ParseFormat(r.FormValue("format"))
+	// The query alone: Request.FormValue would take the list for a form when a
+	// client calls it one, as curl does.
+	query := r.URL.Query()
+	format, err := zonefile.ParseFormat(query.Get("format"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errBadRequest)
+		return nil, badRequest("%w", err)
 	}
 	var until time.Time
-	if text := r.FormValue("until"); text != "" {
+	if text := query.Get("until"); text != "" {
 		if until, err = time.Parse(time.RFC3339, text); err != nil {
-			return nil, fmt.Errorf("until: %w: %w", err, errBadRequest)
+			return nil, badRequest("until: %w", err)
 		}
 	}
 	items, problems, err := zonefile.Read(r.Body, format)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, fmt.Errorf("import: the list has more than %d bytes; import it in parts: %w", MaxOrderBytes, err)
+	}
+	if err != nil {
+		return nil, importError(problems, err)
+	}
+	entries, more := manuals(items, until)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return nil, importError(problems, fmt.Errorf("%d lines cannot be taken, and nothing was changed", len(problems)))
+	}
+	o, err := s.order(r, Order{Reason: query.Get("reason"), DryRun: query.Get("dry_run") != ""}, len(entries))
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
-	entries, more := manuals(items, until)
-	problems = append(problems, more...)
-	if len(problems) > 0 {
-		return nil, importError(problems)
-	}
-	o := Order{Reason: r.FormValue("reason"), DryRun: r.FormValue("dry_run") != ""}
-	result, err := s.Store.List(r.Context(), s.order(r, o), entries)
+	result, err := s.Store.List(r.Context(), o, entries)
 	return orderResult(len(entries), result), err
 }
 
@@ -231,16 +241,15 @@ func manuals(items []zonefile.Item, until time.Time) ([]listing.Manual, []zonefi
 // maxProblems is how many bad lines an error names; it counts the others.
 const maxProblems = 20
 
-func importError(problems []zonefile.Problem) error {
+func importError(problems []zonefile.Problem, err error) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "import: %d lines cannot be taken, and nothing was changed", len(problems))
 	for _, p := range problems[:min(len(problems), maxProblems)] {
 		fmt.Fprintf(&b, "\n  line %d: %q: %s", p.Line, p.Text, p.Why)
 	}
 	if more := len(problems) - maxProblems; more > 0 {
 		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
-	return fmt.Errorf("%s: %w", b.String(), errBadRequest)
+	return badRequest("import: %w%s", err, b.String())
 }
 
 func (s *Server) report(r *http.Request) (any, error) {
@@ -250,7 +259,7 @@ func (s *Server) report(r *http.Request) (any, error) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(r.Body, MaxReportBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the report: %w: %w", err, errBadRequest)
+		return nil, badRequest("read the report: %w", err)
 	}
 	if q.Reporter == "" {
 		q.Reporter = s.Reporter()
@@ -279,13 +288,13 @@ func reportRequest(r *http.Request) (q ReportRequest, err error) {
 	}
 	if text := query.Get("received"); text != "" {
 		if q.Received, err = time.Parse(time.RFC3339, text); err != nil {
-			return q, fmt.Errorf("received: %w: %w", err, errBadRequest)
+			return q, badRequest("received: %w", err)
 		}
 	}
 	if text := query.Get("client_ip"); text != "" {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
-			return q, fmt.Errorf("client_ip: %q is no address: %w", text, errBadRequest)
+			return q, badRequest("client_ip: %q is no address", text)
 		}
 		q.Client = addr.Unmap().WithZone("")
 	}

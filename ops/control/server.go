@@ -23,6 +23,16 @@ var (
 	errTryAgain   = errors.New("try again later")
 )
 
+// badRequestError is an error of whoever asked; it says so by its code, and
+// needs no word for it.
+type badRequestError struct{ error }
+
+func (e badRequestError) Unwrap() []error { return []error{e.error, errBadRequest} }
+
+func badRequest(format string, args ...any) error {
+	return badRequestError{fmt.Errorf(format, args...)}
+}
+
 // Sink takes in a report, judges it and keeps what it proves. An error means
 // that the report was not taken in, and that it should be sent again.
 type Sink interface {
@@ -136,16 +146,23 @@ func decode(r *http.Request, into any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("read the order: %w: %w", err, errBadRequest)
+		return badRequest("read the order: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the order: more than one JSON value: %w", errBadRequest)
+		return badRequest("read the order: more than one JSON value")
 	}
 	return nil
 }
 
-func (s *Server) order(r *http.Request, o Order) listing.Order {
-	return listing.Order{By: actorOf(r.Context()), Reason: o.Reason, DryRun: o.DryRun}
+// order checks what every order has, and that its keys are not too many.
+func (s *Server) order(r *http.Request, o Order, keys int) (listing.Order, error) {
+	switch {
+	case len(o.Reason) > maxReason:
+		return listing.Order{}, badRequest("the reason has %d bytes, want at most %d", len(o.Reason), maxReason)
+	case keys > maxKeys:
+		return listing.Order{}, badRequest("%d entries in one order, want at most %d; do it in parts", keys, maxKeys)
+	}
+	return listing.Order{By: actorOf(r.Context()), Reason: o.Reason, DryRun: o.DryRun}, nil
 }
 
 func (s *Server) list(r *http.Request) (any, error) {
@@ -153,7 +170,11 @@ func (s *Server) list(r *http.Request) (any, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
-	result, err := s.Store.List(r.Context(), s.order(r, q.Order), q.Entries)
+	o, err := s.order(r, q.Order, len(q.Entries))
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Store.List(r.Context(), o, q.Entries)
 	return orderResult(len(q.Entries), result), err
 }
 
@@ -162,7 +183,14 @@ func (s *Server) delist(r *http.Request) (any, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
-	result, err := s.Store.Delist(r.Context(), s.order(r, q.Order), q.Keys, time.Duration(q.Hold))
+	if q.Hold < 0 {
+		return nil, badRequest("hold of %s: want 0 or more", time.Duration(q.Hold))
+	}
+	o, err := s.order(r, q.Order, len(q.Keys))
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Delist(r.Context(), o, q.Keys, time.Duration(q.Hold))
 	return orderResult(len(q.Keys), result), err
 }
 
@@ -171,7 +199,11 @@ func (s *Server) exempt(r *http.Request) (any, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
-	result, err := s.Store.Exempt(r.Context(), s.order(r, q.Order), q.Exemptions)
+	o, err := s.order(r, q.Order, len(q.Exemptions))
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Exempt(r.Context(), o, q.Exemptions)
 	return orderResult(len(q.Exemptions), result), err
 }
 
@@ -180,13 +212,17 @@ func (s *Server) unexempt(r *http.Request) (any, error) {
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
-	result, err := s.Store.Unexempt(r.Context(), s.order(r, q.Order), q.Prefixes)
+	o, err := s.order(r, q.Order, len(q.Prefixes))
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Store.Unexempt(r.Context(), o, q.Prefixes)
 	return orderResult(len(q.Prefixes), result), err
 }
 
 func (s *Server) reload(r *http.Request) (any, error) {
 	if s.Reload == nil {
-		return nil, fmt.Errorf("reload: no daemon is running, so there is nothing to reload: %w", errBadRequest)
+		return nil, badRequest("reload: no daemon is running, so there is nothing to reload")
 	}
 	return s.Reload(r.Context(), actorOf(r.Context()))
 }
@@ -199,7 +235,7 @@ func prefixParam(r *http.Request, name string) (netip.Prefix, error) {
 	}
 	p, err := ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%s: %w: %w", name, err, errBadRequest)
+		return netip.Prefix{}, badRequest("%s: %w", name, err)
 	}
 	return p, nil
 }
