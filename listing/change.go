@@ -85,7 +85,7 @@ func loadRecord(key, value []byte) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.was, r.manual = r.entry(), r.Manual != nil
+	r.was, r.wasUntil, r.manual = r.entry(), r.until(), r.Manual != nil
 	return r, nil
 }
 
@@ -107,11 +107,13 @@ func (c *change) save(r *record) error {
 			c.widths[key[16]]--
 		}
 	}
-	if e := r.entry(); e != r.was {
+	until, changed := r.until(), r.entry() != r.was
+	if changed {
 		c.dirty = append(c.dirty, r.Key.Prefix())
-		if until := r.until(); r.listed() && !until.IsZero() && !until.After(c.soon) {
-			c.stale = true
-		}
+	}
+	// A renewal makes an entry of the table wrong only on the safe side.
+	if (changed || until.Before(r.wasUntil)) && !until.IsZero() && !until.After(c.soon) {
+		c.stale = true
 	}
 	return nil
 }
@@ -122,9 +124,12 @@ const (
 	wakeExemption
 )
 
+// wakeKeyBytes is the length of a key of the expiry index.
+const wakeKeyBytes = timeBytes + keyBytes + 1
+
 func wakeKey(at time.Time, p netip.Prefix, kind byte) []byte {
 	key := prefixKey(p)
-	return append(append(appendTime(make([]byte, 0, timeBytes+keyBytes+1), at), key[:]...), kind)
+	return append(append(appendTime(make([]byte, 0, wakeKeyBytes), at), key[:]...), kind)
 }
 
 // index keeps the record's place in the expiry index. A renewal, which only

@@ -168,12 +168,22 @@ func (c *change) dropExemption(p netip.Prefix, builtIn bool) error {
 	return nil
 }
 
-// endExemption takes out an exemption whose end has come.
-func (c *change) endExemption(p netip.Prefix) error {
-	if err := c.dropExemption(p, false); err != nil {
-		return err
+// endExemption takes out an exemption whose end has come, and returns its
+// prefix if there is such a one.
+func (c *change) endExemption(p netip.Prefix) (netip.Prefix, error) {
+	key := exemptKey(p, false)
+	value := c.bucket(bucketExempt).Get(key)
+	if value == nil {
+		return netip.Prefix{}, nil
 	}
-	return c.exemptionsChanged([]netip.Prefix{p})
+	x, err := decodeExemption(key, value)
+	if err != nil || x.Active(c.now) {
+		return netip.Prefix{}, err
+	}
+	if err := c.dropExemption(p, false); err != nil {
+		return netip.Prefix{}, err
+	}
+	return p, c.exemptionsChanged([]netip.Prefix{p})
 }
 
 // Unexempt lifts exemptions, all of them or none. What is listed still is

@@ -2,10 +2,12 @@ package listing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,6 +30,9 @@ const (
 	pruneEvery = 10 * time.Minute
 	// retryDamaged is when a record that could not be read is tried again.
 	retryDamaged = time.Hour
+	// restAfterFailure is how long nothing is ended when even putting off what
+	// cannot be ended failed.
+	restAfterFailure = time.Minute
 )
 
 // task is what the writer does without being asked.
@@ -42,26 +47,51 @@ func (w *writer) tick() {
 	if w.db == nil {
 		return
 	}
-	steps := []task{{"end listings", w.expire}}
 	at := now()
-	if !at.Before(w.prune) {
-		steps = append(steps, task{"prune the journal", w.pruneJournal}, task{"prune identities", w.pruneSeen})
-		w.prune = at.Add(pruneEvery)
+	if due(at, w.rested, restAfterFailure) {
+		w.end(at)
 	}
-	for _, step := range steps {
-		if _, err := w.transact(step.fn); err != nil {
-			w.busy = false
-			if !errors.Is(err, ErrUnavailable) { // that was told by who closed the file
-				w.log.Error("a regular task of the store failed", slog.String("task", step.name), slog.Any("err", err))
-			}
-		}
+	if due(at, w.pruned, pruneEvery) {
+		w.regular(task{"prune the journal", w.pruneJournal})
+		w.regular(task{"prune identities", w.pruneSeen})
+		w.pruned = at
 	}
-	if w.db == nil {
-		return
-	}
-	if !at.Before(w.refresh) {
+	if w.db != nil && due(at, w.refreshed, w.refreshEvery()) {
 		w.renewEndings()
-		w.refresh = at.Add(max(w.settings.Load().Horizon/2, time.Second))
+		w.refreshed = at
+	}
+}
+
+// due reports whether it is time to do again what was last done at last; it is
+// when the clock was set back, too.
+func due(now, last time.Time, every time.Duration) bool {
+	return now.Before(last) || now.Sub(last) >= every
+}
+
+func (w *writer) refreshEvery() time.Duration { return max(w.settings.Load().Horizon/2, time.Second) }
+
+// regular does a task and reports whether it was done.
+func (w *writer) regular(step task) bool {
+	_, err := w.transact(step.fn)
+	if err != nil && !errors.Is(err, ErrUnavailable) { // that was told by who closed the file
+		w.log.Error("a regular task of the store failed", slog.String("task", step.name), slog.Any("err", err))
+	}
+	return err == nil
+}
+
+// end ends what has had its time. When that fails, which a damaged record in
+// the neighbourhood is enough for, each is tried alone, and the one that fails
+// is put off, so that it keeps no other.
+func (w *writer) end(at time.Time) {
+	switch {
+	case w.regular(task{"end listings", w.expire}), w.db == nil:
+	case !w.alone:
+		w.alone, w.busy = true, true
+	case w.regular(task{"put off an ending", w.postpone}):
+		w.alone, w.busy = false, true
+	default:
+		w.alone, w.busy = false, false
+		w.rested = at
 	}
 }
 
@@ -76,37 +106,44 @@ func (w *writer) pause() time.Duration {
 	wait := sleepLimit
 	at := clock()
 	sooner := func(t time.Time) { wait = min(wait, max(t.Sub(at), 0)) }
-	if !w.refresh.IsZero() {
-		sooner(w.refresh)
-	}
-	_ = w.db.View(func(tx *bolt.Tx) error {
-		if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) > timeBytes {
-			sooner(timeOf(key[:timeBytes]))
-		}
-		return nil
+	sooner(w.refreshed.Add(w.refreshEvery()))
+	err := guard(func() error {
+		return w.db.View(func(tx *bolt.Tx) error {
+			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) > timeBytes && due(at, w.rested, restAfterFailure) {
+				sooner(timeOf(key[:timeBytes]))
+			}
+			return nil
+		})
 	})
+	if err != nil {
+		w.log.Error("find out what ends next", slog.Any("err", err))
+	}
 	return wait
 }
 
 // expire looks at what the index says is due.
 func (w *writer) expire(c *change) error {
-	var due [][]byte
+	limit := stepLimit
+	if w.alone {
+		limit = 1
+	}
+	var keys [][]byte
 	cursor := c.bucket(bucketExpiry).Cursor()
-	for key, value := cursor.First(); key != nil && len(due) < stepLimit; key, value = cursor.Next() {
-		if len(key) != timeBytes+keyBytes+1 {
-			return fmt.Errorf("expiry index %x: key has %d bytes: %w", key, len(key), ErrDamaged)
-		}
-		if err := openValue(key, value, indexVersion).finish(); err != nil {
-			return fmt.Errorf("expiry index %x: %w", key, err)
-		}
-		if timeOf(key[:timeBytes]).After(c.now) {
+	for key, value := cursor.First(); key != nil && len(keys) < limit; key, value = cursor.Next() {
+		if len(key) >= timeBytes && timeOf(key[:timeBytes]).After(c.now) {
 			break
 		}
-		due = append(due, bytes.Clone(key))
+		// The key alone tells what to look at, and the record whether its time has
+		// come: a damaged entry is as good as another.
+		if err := openValue(key, value, indexVersion).finish(); err != nil {
+			w.log.Error("an entry of the expiry index is damaged", slog.String("key", hex.EncodeToString(key)), slog.Any("err", err))
+		}
+		keys = append(keys, bytes.Clone(key))
 	}
-	w.busy = len(due) == stepLimit
+	w.busy = len(keys) == limit
+	w.alone = w.alone && w.busy
 	var ended []netip.Prefix
-	for _, key := range due {
+	for _, key := range keys {
 		if err := c.bucket(bucketExpiry).Delete(key); err != nil {
 			return fmt.Errorf("expiry index %x: %w", key, err)
 		}
@@ -129,6 +166,20 @@ func (w *writer) expire(c *change) error {
 	return nil
 }
 
+// postpone has the first entry of the index tried again later.
+func (w *writer) postpone(c *change) error {
+	key, _ := c.bucket(bucketExpiry).Cursor().First()
+	if len(key) != wakeKeyBytes {
+		return nil
+	}
+	moved, value := later(key, c.now)
+	if err := c.bucket(bucketExpiry).Delete(key); err != nil {
+		return fmt.Errorf("expiry index %x: %w", key, err)
+	}
+	c.wrote = true
+	return c.bucket(bucketExpiry).Put(moved, value)
+}
+
 // later returns the index entry for another try.
 func later(key []byte, now time.Time) (moved, value []byte) {
 	moved = append(appendTime(nil, now.Add(retryDamaged)), key[timeBytes:]...)
@@ -136,22 +187,25 @@ func later(key []byte, now time.Time) (moved, value []byte) {
 }
 
 // wake looks at one record or exemption whose moment has come, and returns its
-// prefix if a listing or exemption ended.
+// prefix if a listing or exemption ended. What the entry is about may have moved:
+// then it has an entry of its own, or needs none.
 func (c *change) wake(key []byte) (netip.Prefix, error) {
-	at := timeOf(key[:timeBytes])
+	if len(key) != wakeKeyBytes {
+		return netip.Prefix{}, nil // damaged, as was told; there is nothing to look at
+	}
 	p, ok := prefixOf(key[timeBytes:])
 	if !ok {
-		return netip.Prefix{}, fmt.Errorf("expiry index %x: no prefix: %w", key, ErrDamaged)
+		return netip.Prefix{}, nil
 	}
 	if key[len(key)-1] == wakeExemption {
-		return p, c.endExemption(p)
+		return c.endExemption(p)
 	}
 	k, err := PrefixKey(p)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("expiry index %x: %w: %w", key, err, ErrDamaged)
+		return netip.Prefix{}, nil //nolint:nilerr // no record has such a key
 	}
 	r, err := c.record(k)
-	if err != nil || !r.Wake.Equal(at) { // else a leftover of a record that moved
+	if err != nil || r.Wake.IsZero() || r.Wake.After(c.now) {
 		return netip.Prefix{}, err
 	}
 	r.Wake = time.Time{}
@@ -195,7 +249,7 @@ func (s *Store) renewEndings() {
 		return
 	}
 	s.state.soon = soon
-	if len(endings) == 0 && len(s.state.endings) == 0 {
+	if slices.Equal(endings, s.state.endings) {
 		return
 	}
 	s.state.endings = endings
@@ -207,10 +261,16 @@ func (s *Store) renewEndings() {
 func endingsUntil(tx *bolt.Tx, current *Snapshot, soon time.Time) (endings []Ending, err error) {
 	cursor := tx.Bucket(bucketExpiry).Cursor()
 	for key, _ := cursor.First(); key != nil && len(endings) < endingsLimit; key, _ = cursor.Next() {
+		if len(key) != wakeKeyBytes {
+			continue
+		}
 		if timeOf(key[:timeBytes]).After(soon) {
 			break
 		}
 		r, err := indexed(tx, key)
+		if errors.Is(err, ErrDamaged) {
+			continue // told when its time has come
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -233,7 +293,7 @@ func indexed(tx *bolt.Tx, key []byte) (*record, error) {
 	}
 	k, err := PrefixKey(p)
 	if err != nil {
-		return nil, err
+		return nil, nil //nolint:nilnil,nilerr // no record has such a key
 	}
 	return readRecord(tx, k)
 }

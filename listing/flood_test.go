@@ -2,7 +2,6 @@ package listing_test
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -142,5 +141,5 @@ func BenchmarkObserveFlood(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), fmt.Sprint("obs/s"))
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "obs/s")
 }

@@ -99,59 +99,69 @@ func (c *change) trim(r *record) error {
 	if r.Kept <= keptLimit {
 		return nil
 	}
-	excess := r.Kept - trimTo
-	var idle [][]byte
-	var kinds []kind // as they turn up: the order must not be that of a map
-	counted := make(map[kind][][]byte)
+	h := hoard{counted: make(map[kind][][]byte)}
 	history := r.history(nil)
 	observations(c.tx, c.log, r.Key, time.Time{}, func(o Observation) bool {
-		key := observationKey(r.Key, o.At, o.ID)
-		if !c.settings.Policy.counts(o.Evidence(c.weights[o.Reporter]), history, c.now) {
-			idle = append(idle, key)
-			return true
-		}
-		k := kind{o.Class, o.Level, o.Reporter, o.Organisation, o.TrapDomain}
-		if counted[k] == nil {
-			kinds = append(kinds, k)
-		}
-		counted[k] = append(counted[k], key)
+		counts := c.settings.Policy.counts(o.Evidence(c.weights[o.Reporter]), history, c.now)
+		h.add(observationKey(r.Key, o.At, o.ID), kind{o.Class, o.Level, o.Reporter, o.Organisation, o.TrapDomain}, counts)
 		return true
 	})
-	for ; excess > 0 && len(idle) > 0; excess-- {
-		if err := c.dropObservation(r, idle[len(idle)-1]); err != nil {
-			return err
+	for r.Kept > trimTo {
+		key := h.next()
+		if key == nil {
+			return nil // the others are damaged, and only in the way of Verify
 		}
-		idle = idle[:len(idle)-1]
-	}
-	var first []byte
-	for _, keys := range counted {
-		if oldest := keys[len(keys)-1]; first == nil || bytes.Compare(oldest, first) < 0 {
-			first = oldest
+		if err := c.bucket(bucketObservations).Delete(key); err != nil {
+			return fmt.Errorf("drop an old observation of %s: %w", r.Key, err)
 		}
-	}
-	for ; excess > 0 && len(kinds) > 0; excess-- {
-		most := slices.MaxFunc(kinds, func(a, b kind) int { return len(counted[a]) - len(counted[b]) })
-		keys := counted[most]
-		last := len(keys) - 1
-		if last < 0 {
-			break // the others are damaged, and only in the way of Verify
-		}
-		if last > 0 && bytes.Equal(keys[last], first) {
-			last--
-		}
-		if err := c.dropObservation(r, keys[last]); err != nil {
-			return err
-		}
-		counted[most] = slices.Delete(keys, last, last+1)
+		r.Kept--
+		c.meta.Observations--
 	}
 	return nil
 }
 
-func (c *change) dropObservation(r *record, key []byte) error {
-	if err := c.bucket(bucketObservations).Delete(key); err != nil {
-		return fmt.Errorf("drop an old observation of %s: %w", r.Key, err)
+// hoard holds the keys of all observations of a key, those of each kind newest
+// first.
+type hoard struct {
+	idle    [][]byte // of what counts for nothing
+	kinds   []kind   // as they turn up: to choose by the order of a map would be chance
+	counted map[kind][][]byte
+	first   []byte // of the oldest that counts
+}
+
+// add takes a key that is not newer than those before it.
+func (h *hoard) add(key []byte, k kind, counts bool) {
+	if !counts {
+		h.idle = append(h.idle, key)
+		return
 	}
-	r.Kept--
-	c.meta.Observations--
-	return nil
+	if h.counted[k] == nil {
+		h.kinds = append(h.kinds, k)
+	}
+	h.counted[k] = append(h.counted[k], key)
+	h.first = key
+}
+
+// next takes out the key of what is to go next; nil when there is no more.
+func (h *hoard) next() []byte {
+	if last := len(h.idle) - 1; last >= 0 {
+		key := h.idle[last]
+		h.idle = h.idle[:last]
+		return key
+	}
+	if len(h.kinds) == 0 {
+		return nil
+	}
+	most := slices.MaxFunc(h.kinds, func(a, b kind) int { return len(h.counted[a]) - len(h.counted[b]) })
+	keys := h.counted[most]
+	last := len(keys) - 1
+	if last > 0 && bytes.Equal(keys[last], h.first) {
+		last--
+	}
+	if last < 0 {
+		return nil
+	}
+	key := keys[last]
+	h.counted[most] = slices.Delete(keys, last, last+1)
+	return key
 }

@@ -20,8 +20,9 @@ type record struct {
 	Past      []Past        // listings that ended, oldest first
 
 	// As it was when it was read, to see what a change of it changes.
-	was    Entry
-	manual bool
+	was      Entry
+	wasUntil time.Time
+	manual   bool
 }
 
 // manualPart is an operator's listing.

@@ -57,3 +57,6 @@ func SchemaValue(version uint64) []byte {
 
 // Words lets tests read how durations are written.
 func Words(d time.Duration) string { return words(d) }
+
+// Due lets tests ask what a clock that was set does to regular tasks.
+func Due(now, last time.Time, every time.Duration) bool { return due(now, last, every) }

@@ -88,10 +88,14 @@ type writer struct {
 	expected int           // size of the last group: wait for as many again
 	retry    *time.Timer   // runs when the file is to be opened anew
 	backoff  time.Duration // how long that timer ran last; 0: the last commit was good
-	refresh  time.Time     // when to make the table of endings anew
-	prune    time.Time     // when to prune next
 	busy     bool          // more is due than one step did
+	alone    bool          // end one thing at a time, to find which fails
 	sweep    []byte        // where the walk through the identities goes on
+
+	// When things were last done: by the clock, which may be set.
+	refreshed time.Time // the table of endings was made anew
+	pruned    time.Time
+	rested    time.Time // ending failed, and so did putting it off
 }
 
 // do hands a request to the writer and waits for the reply.
@@ -289,6 +293,11 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 			return nil, &commitError{errors.Join(err, undo)}
 		}
 		c.tx = nil
+		if err == nil {
+			// Those that the file says were applied: by a commit that failed, and
+			// reached the disk all the same, they are not yet in force.
+			s.settings.Store(c.settings)
+		}
 		return c, err
 	}
 	timer := s.metrics.committing()
@@ -301,7 +310,9 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	c.tx = nil
 	s.state = c.state
 	s.settings.Store(c.settings)
-	s.swap(c.next())
+	if c.meta.Sequence != c.current.sequence || !c.meta.Newest.Equal(c.current.newest) {
+		s.swap(c.next())
+	}
 	if c.stale {
 		s.renewEndings()
 	}

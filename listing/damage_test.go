@@ -1,0 +1,161 @@
+package listing_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"backscatter/listing"
+)
+
+// logged keeps what a store logs.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) lines() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), "\n")
+}
+
+func openLogged(t *testing.T) (*running, *logged) {
+	t.Helper()
+	log := &logged{}
+	path := filepath.Join(t.TempDir(), "listing.db")
+	s, err := listing.Open(path, listing.Options{Settings: eager(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, path, s), log
+}
+
+// spoil changes the first value of a bucket.
+func (r *running) spoil(bucket string, change func(key, value []byte) (newKey, newValue []byte)) {
+	r.t.Helper()
+	err := r.DB().Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		key, value := b.Cursor().First()
+		key, value = bytes.Clone(key), bytes.Clone(value)
+		if err := b.Delete(key); err != nil {
+			return err
+		}
+		return b.Put(change(key, value))
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// A damaged entry of the expiry index neither stops the others from ending, nor
+// has the writer try again without a pause.
+func TestDamagedIndexHarmsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(key, value []byte) (newKey, newValue []byte){
+		"checksum": func(key, value []byte) ([]byte, []byte) { value[len(value)-1] ^= 1; return key, value },
+		"length":   func(key, value []byte) ([]byte, []byte) { return key[:20], value },
+		"prefix":   func(key, value []byte) ([]byte, []byte) { key[8+16] = 200; return key, value },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, log := openLogged(t)
+				s.list(time.Now().Add(time.Hour), "192.0.2.1")
+				s.list(time.Now().Add(2*time.Hour), "192.0.2.2")
+				s.spoil("expiry", spoil)
+				time.Sleep(3 * time.Hour)
+				for e := range s.Snapshot().All() {
+					if e.Prefix.Addr().String() == "192.0.2.2" {
+						t.Error("192.0.2.2 did not end")
+					}
+				}
+				if n := log.lines(); n == 0 || n > 10 {
+					t.Errorf("%d lines were logged", n)
+				}
+			})
+		})
+	}
+}
+
+// What ends in the neighbourhood of a record that cannot be read cannot be
+// published. That is tried again, after a pause, and keeps nothing else.
+func TestEndBesideADamagedRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, log := openLogged(t)
+		s.observe(bounce(1, "192.0.2.0", time.Now()))
+		s.list(time.Now().Add(time.Hour), "192.0.2.0/24", "198.51.100.1", "203.0.113.1")
+		s.spoil("records", func(key, value []byte) ([]byte, []byte) { value[len(value)-1] ^= 1; return key, value })
+		time.Sleep(2 * time.Hour)
+		s.want("192.0.2.0/24")
+		if n := log.lines(); n == 0 || n > 10 {
+			t.Errorf("%d lines were logged in an hour", n)
+		}
+	})
+}
+
+// A damaged record does not take the others out of the table of endings, by
+// which answers are kept from outliving their listings.
+func TestEndingsBesideADamagedRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := openLogged(t)
+		until := time.Now().Add(time.Hour)
+		s.list(until, "192.0.2.1", "192.0.2.2")
+		s.spoil("records", func(key, value []byte) ([]byte, []byte) { value[len(value)-1] ^= 1; return key, value })
+		time.Sleep(time.Hour - 3*time.Minute)
+		if got, ok := s.Snapshot().Until(netip.MustParseAddr("192.0.2.2")); !ok || !got.Equal(until) {
+			t.Errorf("ends %s %t", got, ok)
+		}
+	})
+}
+
+// Settings whose commit failed, and reached the disk all the same, are put in
+// force when they are applied again.
+func TestApplyAgainAfterAFailedCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "listing.db")
+		s, err := listing.Open(path, listing.Options{Settings: eager()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fault := s.InjectFault()
+		r := run(t, path, s)
+		next := eager()
+		next.Policy = listing.Community()
+		fault.Break(syscall.EIO, true)
+		if _, err := s.Apply(t.Context(), operator, next); !errors.Is(err, listing.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		fault.Mend()
+		time.Sleep(time.Minute)
+		if got := s.Settings().Policy; got != eager().Policy {
+			t.Errorf("what failed is in force: %+v", got)
+		}
+		if _, err := s.Apply(t.Context(), operator, next); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Settings().Policy; got != next.Policy {
+			t.Errorf("what was applied is not in force: %+v", got)
+		}
+		r.verify()
+	})
+}
