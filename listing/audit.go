@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -81,6 +82,9 @@ func (c *change) writeAudit(a *AuditEntry) error {
 // Audit returns a page of the audit.
 func (s *Store) Audit(f AuditFilter) ([]AuditEntry, error) {
 	out := []AuditEntry{}
+	if f.After == math.MaxUint64 {
+		return out, nil
+	}
 	limit := pageSize(f.Limit)
 	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
 		cursor := tx.Bucket(bucketAudit).Cursor()
@@ -95,7 +99,9 @@ func (s *Store) Audit(f AuditFilter) ([]AuditEntry, error) {
 					continue
 				}
 			}
-			a.Prefixes = a.Prefixes[:min(len(a.Prefixes), pageLimit)]
+			if len(a.Prefixes) > pageLimit {
+				a.Prefixes = slices.Clone(a.Prefixes[:pageLimit]) // an import's million would stay in memory
+			}
 			out = append(out, a)
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"math"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -158,4 +159,23 @@ func TestApplyAgainAfterAFailedCommit(t *testing.T) {
 		}
 		r.verify()
 	})
+}
+
+// A page of the audit is bounded, however much its entries are about.
+func TestAuditPageIsBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	if _, err := s.List(t.Context(), operator, hosts(t, 5000)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Audit(listing.AuditFilter{After: 1})
+	if err != nil || len(all) != 1 {
+		t.Fatal(len(all), err)
+	}
+	if a := all[0]; a.Count != 5000 || len(a.Prefixes) != 1000 || cap(a.Prefixes) > 2000 {
+		t.Errorf("%d prefixes of %d, room for %d", len(a.Prefixes), a.Count, cap(a.Prefixes))
+	}
+	if none, err := s.Audit(listing.AuditFilter{After: math.MaxUint64}); err != nil || len(none) != 0 {
+		t.Errorf("after the last number there is: %d entries, %v", len(none), err)
+	}
 }

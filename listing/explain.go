@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -228,11 +229,18 @@ func (x Explanation) Public() Explanation {
 // their diagnostics whom they answer.
 const withheld = "[withheld]"
 
+// aroundAddress are the characters that do not belong to an address.
+const aroundAddress = " \t<>()[]\"',;"
+
 // withhold takes a domain out of a text, with what stands before it in an
-// address.
+// address. Of a text that was cut to its bound, the last word may be an address
+// without its end, and is not shown either.
 func withhold(text, domain string) string {
 	if domain == "" {
 		return text
+	}
+	if len(text) > MaxTrace-utf8.UTFMax {
+		text = text[:strings.LastIndexAny(text, aroundAddress)+1] + withheld
 	}
 	lower, domain := strings.ToLower(text), strings.ToLower(domain)
 	if len(lower) != len(text) {
@@ -245,7 +253,7 @@ func withhold(text, domain string) string {
 			b.WriteString(text)
 			return b.String()
 		}
-		start := strings.LastIndexAny(text[:at], " \t<>()[]\"',;") + 1
+		start := strings.LastIndexAny(text[:at], aroundAddress) + 1
 		b.WriteString(text[:start])
 		b.WriteString(withheld)
 		text, lower = text[at+len(domain):], lower[at+len(domain):]

@@ -84,3 +84,26 @@ func TestExplainListed(t *testing.T) {
 		t.Errorf("loopback: %+v %v", x, err)
 	}
 }
+
+// A trace is cut to its bound, which may cut the trap's address in two: what is
+// left of it must not be shown.
+func TestPublicTraceCutInAnAddress(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const address = "secret@trap.example"
+	for n := range len(address) + 4 {
+		o := bounce(n, "192.0.2.66", time.Now())
+		start := listing.MaxTrace - n
+		o.Traces.Diagnostic = "550 " + strings.Repeat("x", start-6) + " <" + address + "> is unknown"
+		s.observe(o)
+	}
+	x, err := s.Explain(netip.MustParseAddr("192.0.2.66"))
+	if err != nil || len(x.Events) != len(address)+4 {
+		t.Fatal(err, len(x.Events))
+	}
+	for _, e := range x.Public().Events {
+		if d := e.Traces.Diagnostic; strings.Contains(d, "sec") || strings.Contains(d, "trap") || len(d) > listing.MaxTrace+len("[withheld]") {
+			t.Errorf("gives away %q", d[len(d)-30:])
+		}
+	}
+}
