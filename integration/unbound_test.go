@@ -237,6 +237,8 @@ func (q resolverQuestion) ok(got string) bool { return strings.HasPrefix(got, q.
 // resolverQuestions returns what a resolver is asked about addresses that are
 // listed and not, and the order in which it is.
 func resolverQuestions() (all []resolverQuestion) {
+	// 2.0.0.1 is not listed, and the names of all of 2001::/16 lie below its own.
+	all = append(all, resolverQuestion{"1.0.0.2.bl.example", dns.TypeA, "NOERROR"})
 	for _, a := range []struct {
 		addr string
 		code string // "" when not listed
