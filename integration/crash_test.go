@@ -217,7 +217,7 @@ func (s *storm) sendCommand(_ context.Context, rng *rand.Rand) error {
 		return err
 	}
 	byPath := map[string]message{}
-	for range 30 {
+	for range 16 {
 		m := newMessage("bounce", randomSource(rng))
 		path := filepath.Join(dir, m.id+".eml")
 		if err := os.WriteFile(path, []byte(m.text()), 0o600); err != nil {

@@ -3,7 +3,6 @@ package integration_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -201,7 +200,10 @@ type process struct {
 // test's own process if that is killed.
 func launch(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	// A data race ends the program with exit code 66; and without one the race
 	// detector must not hold up its end by a second.
 	cmd.Env = append(cmd.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
@@ -318,7 +320,6 @@ func (d *daemon) kill() {
 type result struct {
 	stdout, stderr string
 	code           int
-	maxRSS         int64 // bytes
 }
 
 // run runs the program with the site's configuration.
@@ -343,11 +344,8 @@ func run(t *testing.T, cmd *exec.Cmd) result {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	p := launch(t, cmd)
-	r := result{code: p.wait(t), stdout: stdout.String(), stderr: stderr.String()}
-	if usage, ok := p.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		r.maxRSS = usage.Maxrss << 10 // getrusage(2) counts in KiB
-	}
-	return r
+	code := p.wait(t)
+	return result{stdout.String(), stderr.String(), code}
 }
 
 // eventually tries until there is no error, and fails the test when patience
@@ -377,10 +375,4 @@ func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// isControl reports whether err is what the daemon answered with, and why.
-func isControl(err error, code string) bool {
-	var refused *control.Error
-	return errors.As(err, &refused) && refused.Code == code
 }

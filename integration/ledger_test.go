@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -119,25 +120,30 @@ func (l *ledger) checkReports(d *daemon) (strayed int) {
 // then, and once only: what the daemon had stored before it died is known.
 func (l *ledger) resend(d *daemon) {
 	l.t.Helper()
-	for len(l.unheard) > 0 {
-		c, err := dialSMTP(within(l.t), d.smtp)
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		n := min(len(l.unheard), 50) // a session has an end
-		for _, m := range l.unheard[:n] {
-			if err := c.send(m.rcpt, m.text()); err != nil {
-				l.t.Fatalf("send %s again: %v", m.id, err)
+	var sessions sync.WaitGroup
+	for all := range slices.Chunk(l.unheard, 1+len(l.unheard)/smtpSenders) {
+		sessions.Go(func() {
+			c, err := dialSMTP(within(l.t), d.smtp)
+			if err != nil {
+				l.t.Error(err)
+				return
 			}
-			if !slices.Contains(l.present[m.source], m) {
-				l.open = append(l.open, handed{m, true})
+			defer c.Close()
+			for _, m := range all {
+				if err := c.send(m.rcpt, m.text()); err != nil {
+					l.t.Errorf("send %s again: %v", m.id, err)
+					return
+				}
 			}
-		}
-		l.unheard = l.unheard[n:]
-		if err := c.Quit(); err != nil {
-			l.t.Fatal(err)
+		})
+	}
+	sessions.Wait()
+	for _, m := range l.unheard {
+		if !slices.Contains(l.present[m.source], m) {
+			l.open = append(l.open, handed{m, true})
 		}
 	}
+	l.unheard = nil
 }
 
 // checkOrders wants each acknowledged listing of an operator.

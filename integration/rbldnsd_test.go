@@ -112,6 +112,7 @@ func awaitExport(t *testing.T, dir string, serial uint32) {
 
 // checkZones has a server's checker read the zone files.
 func checkZones(t *testing.T, program string, s *site) {
+	t.Helper()
 	for _, zone := range mirroredZones {
 		path := filepath.Join(t.TempDir(), zone+".zone")
 		if r := run(t, exec.Command(s.program, "export", "--format", "zone", "--zone", zone, "--output", path, "--config", s.config)); r.code != 0 {
