@@ -140,6 +140,9 @@ var errNoAddress = errors.New("this is no IPv4 or IPv6 address")
 
 func (s *Server) render(w http.ResponseWriter, r *http.Request, text string, e listing.Explanation, err error) {
 	status := http.StatusOK
+	if len(text) > maxKeyText {
+		text = "" // what cannot be an address is not told back
+	}
 	v := view{Asked: text, Policy: s.Policy(), Contact: s.Contact()}
 	switch {
 	case errors.Is(err, errNoAddress):
@@ -153,7 +156,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, text string, e l
 	}
 	w.Header().Set("Vary", "Accept")
 	if wantsJSON(r) {
-		writeJSON(w, status, v)
+		s.writeJSON(w, status, v)
 		return
 	}
 	s.page(w, status, v)
@@ -163,12 +166,18 @@ func wantsJSON(r *http.Request) bool {
 	return r.FormValue("format") == "json" || strings.HasPrefix(r.Header.Get("Accept"), "application/json")
 }
 
-func writeJSON(w http.ResponseWriter, status int, v view) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
+func (s *Server) writeJSON(w http.ResponseWriter, status int, v view) {
 	var body any = v.Found
 	if v.Found == nil {
 		body = map[string]string{"error": v.Error}
 	}
-	_ = json.NewEncoder(w).Encode(body) // the client has gone; nobody is there to tell
+	text, err := json.Marshal(body)
+	if err != nil {
+		s.Logger.Error("answer not made", "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // the client has gone; nobody is there to tell
 }
