@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
-
-	"github.com/google/renameio/v2"
 )
 
 // loadKey reads the key under which recipients are hashed, and makes one at the
@@ -30,12 +29,42 @@ func loadKey(name string) (key [32]byte, err error) {
 	return [32]byte(raw), nil
 }
 
+// makeKey makes a key. Of several processes that start at once, before any has
+// the store, the first makes the file, and the others read it. It is on the disk,
+// with its name, before anything that depends on it.
 func makeKey(name string) (key [32]byte, err error) {
 	if _, err := rand.Read(key[:]); err != nil {
 		return key, fmt.Errorf("make the recipients' key: %w", err)
 	}
-	if err := renameio.WriteFile(name, []byte(hex.EncodeToString(key[:])+"\n"), 0o600); err != nil {
+	err = writeNew(name, hex.EncodeToString(key[:])+"\n")
+	if errors.Is(err, fs.ErrExist) {
+		return loadKey(name)
+	}
+	if err != nil {
 		return key, fmt.Errorf("keep the recipients' key: %w", err)
 	}
 	return key, nil
+}
+
+// writeNew makes a file for its owner alone, whole and durable or not at all.
+// There must be none of that name.
+func writeNew(name, text string) (err error) {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, ".new-") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

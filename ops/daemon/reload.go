@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,8 +13,7 @@ import (
 )
 
 // Reload reads the configuration anew and takes all of it over, or nothing:
-// whatever can fail comes before the first change, and the store's transaction
-// is the first change.
+// whatever can fail but the store's transaction comes before the first change.
 func (d *Daemon) Reload(ctx context.Context, by listing.Actor) (control.ReloadResult, error) {
 	select {
 	case <-d.reloading:
@@ -36,7 +36,9 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	old := d.rules.Load()
 	c, err := d.load()
 	if err != nil {
-		return control.ReloadResult{}, err
+		return control.ReloadResult{}, &control.Error{
+			Code: control.CodeBadRequest, Message: err.Error(), Status: http.StatusBadRequest,
+		}
 	}
 	if keys := config.RestartNeeded(old.config, c); len(keys) > 0 {
 		return control.ReloadResult{}, &control.Error{
@@ -48,13 +50,31 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
-	order := listing.Order{By: by, Reason: "reload of the configuration"}
-	if _, err := d.store.Apply(ctx, order, fresh.settings); err != nil {
+	if err := d.takeOver(ctx, by, old, fresh); err != nil {
 		return control.ReloadResult{}, err
 	}
-	d.rules.Store(fresh)
-	d.desk.SetJudge(fresh.judge)
 	changed := config.Changed(old.config, c)
 	slices.Sort(changed)
 	return control.ReloadResult{File: c.File, Changed: changed}, nil
+}
+
+// takeOver puts fresh in force in place of old. The zones come before the
+// store, whose commit moves the serial: mirrors and secondaries go by the serial,
+// and one that fetched a new serial with old settings would keep them. For the
+// time of the commit the old serial has the new settings; it is asked for again
+// right after.
+func (d *Daemon) takeOver(ctx context.Context, by listing.Actor, old, fresh *rules) error {
+	early := *old
+	early.zones = fresh.zones
+	d.rules.Store(&early)
+	order := listing.Order{By: by, Reason: "reload of the configuration"}
+	// What was begun is finished even if whoever asked has gone: the store may
+	// have committed, and the rest must not stay behind it.
+	if _, err := d.store.Apply(context.WithoutCancel(ctx), order, fresh.settings); err != nil {
+		d.rules.Store(old)
+		return err
+	}
+	d.desk.SetJudge(fresh.judge)
+	d.rules.Store(fresh)
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -18,13 +19,18 @@ type stage struct {
 	parts []func(context.Context) error
 }
 
+// maxWebClients bounds the connections to the public page: whoever holds more
+// must not take the file descriptors that DNS over TCP and the trap need.
+const maxWebClients = 512
+
 // stages lists the parts in the order of their start; they stop in the other.
 func (d *Daemon) stages() []stage {
 	work := stage{name: "control, web and exports", parts: []func(context.Context) error{
 		func(ctx context.Context) error { return serveHTTP(ctx, d.control.HTTP(), d.controlL) },
 	}}
 	if d.webL != nil {
-		work.parts = append(work.parts, func(ctx context.Context) error { return serveHTTP(ctx, d.web.HTTP(), d.webL) })
+		public := netutil.LimitListener(d.webL, maxWebClients)
+		work.parts = append(work.parts, func(ctx context.Context) error { return serveHTTP(ctx, d.web.HTTP(), public) })
 	}
 	for _, p := range d.publishers {
 		work.parts = append(work.parts, p.Run)

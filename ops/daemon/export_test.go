@@ -1,0 +1,40 @@
+package daemon
+
+import (
+	"context"
+
+	"backscatter/evidence"
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+// What the tests look into and put in.
+
+// LoadKey reads or makes the recipients' key.
+var LoadKey = loadKey
+
+func (d *Daemon) Store() *listing.Store { return d.store }
+func (d *Daemon) Zones() *zonefile.Set  { return d.zones() }
+func (d *Daemon) CloseAll() error       { return d.closeAll() }
+func (d *Daemon) CloseWeb() error       { return d.webL.Close() }
+func (d *Daemon) Traps() *evidence.Traps {
+	return d.traps()
+}
+
+// Submit hands a report to the desk.
+func (d *Daemon) Submit(ctx context.Context, r evidence.Report) (evidence.Finding, error) {
+	return d.desk.Submit(ctx, r)
+}
+
+// RunParts starts a stage of one part for each, in order, and returns what
+// stops them all.
+func (d *Daemon) RunParts(ctx context.Context, failed chan<- error, names []string, part func(ctx context.Context, name string) error) (stop func() error) {
+	var running []runningStage
+	for _, name := range names {
+		one := stage{name: name, parts: []func(context.Context) error{
+			func(ctx context.Context) error { return part(ctx, name) },
+		}}
+		running = append(running, start(ctx, one, failed))
+	}
+	return func() error { return d.stop(running) }
+}
