@@ -129,6 +129,32 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
+// What the listing rule is given of an observation is what all of it says.
+func TestDecodeForTheRule(t *testing.T) {
+	t.Parallel()
+	texts := make(names)
+	found := 0
+	for _, c := range codecs() {
+		whole, ok := c.value.(Observation)
+		if !ok {
+			continue
+		}
+		found++
+		value := c.encode(c.key, whole)
+		got, err := texts.decode(c.key, value)
+		if diff := cmp.Diff(whole.Evidence(2), got.Evidence(2), codecCmp); err != nil || diff != "" || got.Addr != whole.Addr || got.Reporter != whole.Reporter {
+			t.Errorf("%s: %v (-whole +rule):\n%s", c.name, err, diff)
+		}
+		value[len(value)/2] ^= 1
+		if _, err := texts.decode(c.key, value); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: spoilt: %v", c.name, err)
+		}
+	}
+	if found == 0 {
+		t.Error("there is no observation among the values")
+	}
+}
+
 // FuzzCodecs gives each decoder bodies with a right checksum: it takes one
 // apart into a value that survives the way there and back, or refuses it.
 func FuzzCodecs(f *testing.F) {

@@ -265,6 +265,9 @@ func encodeObservation(key []byte, o *Observation) []byte {
 	return e.seal(key)
 }
 
+// ruleTexts is how many of the texts the listing rule looks at: the first.
+const ruleTexts = 4
+
 // observationTexts lists the texts of an observation in their stored order.
 func observationTexts(o *Observation) []*string {
 	t := &o.Traces
@@ -275,13 +278,59 @@ func observationTexts(o *Observation) []*string {
 }
 
 func decodeObservation(key, value []byte) (Observation, error) {
+	o, d, err := openObservation(key, value)
+	if err != nil {
+		return o, err
+	}
+	for _, text := range observationTexts(&o) {
+		*text = d.text()
+	}
+	for range d.count() {
+		o.Traces.URLHosts = append(o.Traces.URLHosts, d.text())
+	}
+	if err := d.finish(); err != nil {
+		return o, fmt.Errorf("observation %s of %s: %w", o.ID, o.Addr, err)
+	}
+	return o, nil
+}
+
+// names keeps each of many equal texts once.
+type names map[string]string
+
+func (n names) of(text []byte) string {
+	name, ok := n[string(text)]
+	if !ok {
+		name = string(text)
+		n[name] = name
+	}
+	return name
+}
+
+// decode reads of an observation what the listing rule looks at: all but the
+// traces, which are most of its texts.
+func (n names) decode(key, value []byte) (Observation, error) {
+	o, d, err := openObservation(key, value)
+	if err != nil {
+		return o, err
+	}
+	for _, text := range observationTexts(&o)[:ruleTexts] {
+		*text = n.of(d.take(d.count()))
+	}
+	if d.err != nil {
+		return o, fmt.Errorf("observation %s of %s: %w", o.ID, o.Addr, d.err)
+	}
+	return o, nil
+}
+
+// openObservation reads what stands before the texts.
+func openObservation(key, value []byte) (Observation, *decoder, error) {
 	var o Observation
 	if len(key) != observationKeyBytes {
-		return o, fmt.Errorf("observation %x: key has %d bytes: %w", key, len(key), ErrDamaged)
+		return o, nil, fmt.Errorf("observation %x: key has %d bytes: %w", key, len(key), ErrDamaged)
 	}
 	host, err := keyOf(key[:keyBytes])
 	if err != nil {
-		return o, fmt.Errorf("observation %x: %w", key, err)
+		return o, nil, fmt.Errorf("observation %x: %w", key, err)
 	}
 	o.Addr = host.Prefix().Addr()
 	o.At = timeOf(key[keyBytes : keyBytes+timeBytes])
@@ -310,16 +359,10 @@ func decodeObservation(key, value []byte) (Observation, error) {
 			d.fixed(field.id[:])
 		}
 	}
-	for _, text := range observationTexts(&o) {
-		*text = d.text()
+	if d.err != nil {
+		return o, nil, fmt.Errorf("observation %s of %s: %w", o.ID, host, d.err)
 	}
-	for range d.count() {
-		o.Traces.URLHosts = append(o.Traces.URLHosts, d.text())
-	}
-	if err := d.finish(); err != nil {
-		return o, fmt.Errorf("observation %s of %s: %w", o.ID, host, err)
-	}
-	return o, nil
+	return o, d, nil
 }
 
 // encodeStamp writes a time alone: when an identity was seen.

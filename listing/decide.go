@@ -229,8 +229,8 @@ type organisation struct {
 
 func (p Policy) tally(h History, now time.Time) *tally {
 	t := &tally{
-		originals:     make(map[ID]bool),
-		recipients:    make(map[ID]bool),
+		originals:     make(map[ID]bool, len(h.Evidence)),
+		recipients:    make(map[ID]bool, len(h.Evidence)),
 		trapDomains:   make(map[string]bool),
 		organisations: make(map[string]*organisation),
 	}

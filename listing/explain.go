@@ -153,7 +153,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 	for _, reporter := range settings.Reporters {
 		weights[reporter.Name] = reporter.Factor()
 	}
-	observations(tx, s.log, r.Key, time.Time{}, func(o Observation) bool {
+	observations(tx, s.log, r.Key, time.Time{}, decodeObservation, func(o Observation) bool {
 		x.Events = append(x.Events, Event{
 			ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
 			Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,

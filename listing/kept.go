@@ -25,10 +25,13 @@ func observationKey(k Key, at time.Time, id ID) []byte {
 	return append(appendTime(key, at), id[:]...)
 }
 
+// decodeFunc reads an observation, or of it what is needed.
+type decodeFunc func(key, value []byte) (Observation, error)
+
 // observations calls fn with what is kept of a key from the given time on,
 // newest first, until it returns false. What is damaged is told and passed over:
 // it can prove nothing.
-func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, fn func(Observation) bool) {
+func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, decode decodeFunc, fn func(Observation) bool) {
 	prefix := prefixKey(k.Prefix())
 	last := append(bytes.Clone(prefix[:]), 0xff)
 	cursor := tx.Bucket(bucketObservations).Cursor()
@@ -40,7 +43,7 @@ func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, fn func(
 		if len(key) == observationKeyBytes && timeOf(key[keyBytes:keyBytes+timeBytes]).Before(from) {
 			return
 		}
-		o, err := decodeObservation(key, value)
+		o, err := decode(key, value)
 		if err != nil {
 			log.Error("an observation is damaged and not counted", slog.Any("err", err))
 			continue
@@ -57,9 +60,9 @@ func (c *change) judge(r *record) Decision {
 }
 
 func (st *state) judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weights map[string]float64, now time.Time) Decision {
-	var evidence []Evidence
+	evidence := make([]Evidence, 0, r.Kept)
 	exempt := st.exemptHosts(r.Key)
-	observations(tx, log, r.Key, now.Add(-policy.Window), func(o Observation) bool {
+	observations(tx, log, r.Key, now.Add(-policy.Window), make(names).decode, func(o Observation) bool {
 		if !exempt(o.Addr) {
 			evidence = append(evidence, o.Evidence(weights[o.Reporter]))
 		}
@@ -101,7 +104,7 @@ func (c *change) trim(r *record) error {
 	}
 	h := hoard{counted: make(map[kind][][]byte)}
 	history := r.history(nil)
-	observations(c.tx, c.log, r.Key, time.Time{}, func(o Observation) bool {
+	observations(c.tx, c.log, r.Key, time.Time{}, make(names).decode, func(o Observation) bool {
 		counts := c.settings.Policy.counts(o.Evidence(c.weights[o.Reporter]), history, c.now)
 		h.add(observationKey(r.Key, o.At, o.ID), kind{o.Class, o.Level, o.Reporter, o.Organisation, o.TrapDomain}, counts)
 		return true
