@@ -21,14 +21,19 @@ import (
 // withClient runs work with a client of the daemon, or, when none runs, of the
 // store opened in this process.
 func (a *app) withClient(ctx context.Context, work func(*control.Client) error) error {
-	c, err := a.loadConfig()
-	if err != nil {
-		return err
+	socket := a.socket
+	var c *config.Config // not needed, so it need not be right, when the socket is named
+	if socket == "" {
+		var err error
+		if c, err = a.loadConfig(); err != nil {
+			return err
+		}
+		socket = a.socketPath(c)
 	}
-	client := control.Dial(a.socketPath(c))
+	client := control.Dial(socket)
 	defer client.Close()
-	err = client.Ping(ctx)
-	if errors.Is(err, control.ErrUnreachable) && a.socket == "" {
+	err := client.Ping(ctx)
+	if errors.Is(err, control.ErrUnreachable) && c != nil {
 		return a.offline(ctx, c, err, work)
 	}
 	if err != nil {

@@ -33,7 +33,7 @@ covers, is marked as not published.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := listingsRequest(class, within, by)
-			if err != nil {
+			if err := errors.Join(err, checkCount("--limit", limit)); err != nil {
 				return err
 			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
@@ -69,6 +69,13 @@ func listingsRequest(class, within, by string) (control.ListingsRequest, error) 
 		}
 	}
 	return r, nil
+}
+
+func checkCount(flag string, n int) error {
+	if n < 0 {
+		return usageError("%s %d: want 0 or more", flag, n)
+	}
+	return nil
 }
 
 // printListings prints page by page, so that a long list needs no memory. As
@@ -136,6 +143,9 @@ operator with the user who gave it, and why.`,
   backscatter audit --limit 5 --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkCount("--limit", limit); err != nil {
+				return err
+			}
 			r := control.AuditRequest{After: after}
 			if within != "" {
 				var err error
@@ -269,29 +279,35 @@ cannot be taken are all reported, and then nothing is changed.`,
 	return cmd
 }
 
-// rereadable opens a file to be read more than once; standard input is copied
-// to a temporary file first.
+// rereadable opens a file to be read more than once; what is no plain file, as
+// standard input, is copied to a temporary one first.
 func (a *app) rereadable(name string) (f *os.File, done func(), err error) {
+	in := a.in
 	if name != "-" {
 		if f, err = os.Open(name); err != nil {
 			return nil, nil, fmt.Errorf("import: %w", err)
 		}
-		return f, func() { f.Close() }, nil
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return f, func() { f.Close() }, nil
+		}
+		defer f.Close()
+		in = f
 	}
-	if f, err = os.CreateTemp("", "backscatter-import-"); err != nil {
-		return nil, nil, fmt.Errorf("import: keep standard input: %w", err)
+	copied, err := os.CreateTemp("", "backscatter-import-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("import: keep what is read: %w", err)
 	}
 	done = func() {
-		f.Close()
-		_ = os.Remove(f.Name()) // a temporary file that stays behind harms nobody
+		copied.Close()
+		_ = os.Remove(copied.Name()) // a temporary file that stays behind harms nobody
 	}
-	n, err := io.Copy(f, io.LimitReader(a.in, control.MaxOrderBytes+1))
+	n, err := io.Copy(copied, io.LimitReader(in, control.MaxOrderBytes+1))
 	if err == nil && n > control.MaxOrderBytes {
 		err = fmt.Errorf("more than %d bytes; import it in parts", control.MaxOrderBytes)
 	}
 	if err != nil {
 		done()
-		return nil, nil, fmt.Errorf("import: read standard input: %w", err)
+		return nil, nil, fmt.Errorf("import: read %s: %w", name, err)
 	}
-	return f, done, nil
+	return copied, done, nil
 }

@@ -108,7 +108,7 @@ func tourScript(t *testing.T, tour string) string {
 	var b strings.Builder
 	b.WriteString("set -eu\ntrap '[ -z \"${server:-}\" ] || kill $server 2>/dev/null || :' EXIT\nwant() { grep -qF -- \"$1\" out || { echo \"want: $1\" >&2; cat out log >&2; exit 1; }; }\n")
 	lines := strings.Split(tour, "\n")
-	for i := 0; i < len(lines); i++ {
+	for i := range lines {
 		if text, ok := strings.CutPrefix(lines[i], "# → "); ok {
 			fmt.Fprintf(&b, "want '%s'\n", text)
 			continue

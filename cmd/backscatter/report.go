@@ -36,10 +36,10 @@ func (a *app) reportCommand() *cobra.Command {
 a message or an mbox on standard input. The daemon judges each, and what it
 proves is stored before the command ends. Handing in a message twice counts once.
 
-Without arguments, standard input is exactly one message, whatever it looks like:
-this is the form for a mail server's pipe. When the daemon cannot be reached, or
-cannot store now, the exit code is 75, so that the mail server keeps the message
-and tries again.
+Without arguments, or with an envelope, standard input is exactly one message,
+whatever it looks like: this is the form for a mail server's pipe. When the
+daemon cannot be reached, or cannot store now, the exit code is 75, so that the
+mail server keeps the message and tries again.
 
 --reporter, --client-ip, --mail-from and --rcpt give the envelope where the
 message does not tell it. --dry-run judges without a daemon and stores nothing.`,
@@ -87,25 +87,42 @@ func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest
 		return tryAgain(err)
 	}
 	defer done()
-	items := intake.Walk(paths, a.in)
-	if len(paths) == 0 {
-		items = a.oneItem()
-	}
-	return a.reportAll(ctx, decide, r, items)
+	return a.reportAll(ctx, decide, r, a.items(paths, r.HasEnvelope()))
 }
 
-// oneItem takes standard input for one message: whoever wrote it could put a
-// From_ line in, and behind it a second message with trace lines of our relays.
-func (a *app) oneItem() iter.Seq2[intake.Item, error] {
-	return func(yield func(intake.Item, error) bool) { yield(intake.Message(a.in)) }
+// items reads what is handed in. Standard input is one message where an
+// envelope says how that one came, or nothing is named: whoever wrote it could put
+// a From_ line in, and behind it a second message with trace lines of our relays.
+func (a *app) items(paths []string, envelope bool) iter.Seq2[intake.Item, error] {
+	if len(paths) == 0 {
+		paths, envelope = []string{"-"}, true
+	}
+	if !envelope {
+		return intake.Walk(paths, a.in)
+	}
+	return func(yield func(intake.Item, error) bool) {
+		for _, path := range paths {
+			if path == "-" {
+				if !yield(intake.Message(a.in)) {
+					return
+				}
+				continue
+			}
+			for item, err := range intake.Walk([]string{path}, nil) {
+				if !yield(item, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (a *app) judge(f reportFlags) (judge, func(), error) {
-	c, err := a.loadConfig()
-	if err != nil {
-		return nil, nil, err
-	}
 	if f.dryRun {
+		c, err := a.loadConfig()
+		if err != nil {
+			return nil, nil, err
+		}
 		j, err := daemon.DryJudge(c)
 		if err != nil {
 			return nil, nil, err
@@ -114,7 +131,11 @@ func (a *app) judge(f reportFlags) (judge, func(), error) {
 			return j(r, item.Raw, item.Truncated), nil
 		}, func() {}, nil
 	}
-	client := control.Dial(a.socketPath(c))
+	socket, err := a.loadSocketConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	client := control.Dial(socket)
 	return func(ctx context.Context, r control.ReportRequest, item intake.Item) (evidence.Finding, error) {
 		r.Truncated = item.Truncated
 		return client.Report(ctx, r, item.Raw)

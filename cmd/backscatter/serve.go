@@ -32,7 +32,10 @@ state, hands it a few sample bounces over SMTP, and prints what to try.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if demo {
-				return daemon.Demo(cmd.Context(), version, newLogger(a.err, slog.LevelWarn, "text"), a.out)
+				// A terminal that is closed must not leave the demonstration's state behind.
+				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+				defer stop()
+				return daemon.Demo(ctx, version, newLogger(a.err, slog.LevelWarn, "text"), a.out)
 			}
 			return a.serve(cmd.Context())
 		},

@@ -29,6 +29,9 @@ The exit code is 4 when the address is not listed.`,
   backscatter show 192.0.2.66 --json`,
 		Args: exactArgs(1, "one address or prefix"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkCount("--events", events); err != nil {
+				return err
+			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
 				e, err := c.Show(cmd.Context(), args[0], !all)
 				if err != nil {
