@@ -25,9 +25,12 @@ const (
 	// keepSeen is how long the identity of an observation is known, at least
 	// the longest window that a policy should have.
 	keepSeen = 365 * 24 * time.Hour
-	// pruneEvery is how often a step of pruning is made. It takes what a busy day
-	// adds.
+	// pruneEvery is how often a step of pruning is made.
 	pruneEvery = 10 * time.Minute
+	// sweepLimit bounds how many identities such a step looks at: nearly three
+	// million a day, so that of what a flood of 100 000 a day leaves in a year, all is
+	// looked at in a fortnight.
+	sweepLimit = 20_000
 	// retryDamaged is when a record that could not be read is tried again.
 	retryDamaged = time.Hour
 	// restAfterFailure is how long nothing is ended when even putting off what
@@ -304,7 +307,7 @@ func (w *writer) pruneSeen(c *change) error {
 	cursor := c.bucket(bucketSeen).Cursor()
 	key, value := cursor.Seek(w.sweep)
 	var old [][]byte
-	for n := 0; key != nil && n < stepLimit; n++ {
+	for n := 0; key != nil && n < sweepLimit; n++ {
 		at, err := decodeStamp(key, value)
 		// What cannot be read would let its observation count twice; it goes
 		// when its observation is too old to be handed in again.

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"backscatter/listing"
 )
 
@@ -142,4 +144,29 @@ func BenchmarkObserveFlood(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "obs/s")
+}
+
+// Identities are forgotten faster than a flood can bring them: what came in a
+// day does not take days to go.
+func TestIdentitiesAreForgottenInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		var all []listing.Observation
+		for n := range 3000 {
+			all = append(all, bounce(n, netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}).String(), time.Now()))
+		}
+		s.observeAll(all)
+		s.stop()
+		time.Sleep(366 * 24 * time.Hour)
+		s = open(t, s.path, eager())
+		time.Sleep(time.Second)
+		left := 0
+		if err := s.DB().View(func(tx *bolt.Tx) error { left = tx.Bucket([]byte("seen")).Stats().KeyN; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if left != 0 {
+			t.Errorf("%d identities are left", left)
+		}
+	})
 }
