@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -210,16 +211,12 @@ func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) {
 
 // records calls fn with every record that lies inside p.
 func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
-	first := prefixKey(p)
-	first[16] = 0
+	first, last := keysOf(p)
 	cursor := tx.Bucket(bucketRecords).Cursor()
-	for key, value := cursor.Seek(first[:]); key != nil; key, value = cursor.Next() {
+	for key, value := cursor.Seek(first[:]); key != nil && bytes.Compare(key, last[:]) <= 0; key, value = cursor.Next() {
 		q, ok := prefixOf(key)
 		if !ok {
 			return fmt.Errorf("key %x of a record is no prefix: %w", key, ErrDamaged)
-		}
-		if q.Addr().Is4() == p.Addr().Is4() && !p.Contains(q.Addr()) {
-			return nil
 		}
 		if !covers(p, q) {
 			continue

@@ -225,6 +225,24 @@ func prefixKey(p netip.Prefix) [keyBytes]byte {
 	return key
 }
 
+// keysOf returns the least and the greatest key that a prefix inside p can
+// have.
+func keysOf(p netip.Prefix) (first, last [keyBytes]byte) {
+	first = prefixKey(p)
+	bits := int(first[keyBytes-1])
+	first[keyBytes-1] = 0
+	last = first
+	for i := range last {
+		switch {
+		case i >= (bits+7)/8:
+			last[i] = 0xff
+		case i == bits/8:
+			last[i] |= 0xff >> (bits % 8)
+		}
+	}
+	return first, last
+}
+
 // prefixOf reads what prefixKey wrote. The whole of ::ffff:0:0/96 is IPv6,
 // since all of IPv4 is no prefix that the store knows.
 func prefixOf(key []byte) (netip.Prefix, bool) {

@@ -179,3 +179,18 @@ func TestAuditPageIsBounded(t *testing.T) {
 		t.Errorf("after the last number there is: %d entries, %v", len(none), err)
 	}
 }
+
+// A change looks at the records of its neighbourhood, and at no others: else
+// the highest IPv4 host that is listed would cost a walk through all of IPv6.
+func TestChangeStaysInItsNeighbourhood(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.observe(bounce(1, "2001:db8::1", time.Now()))
+	s.spoil("records", func(key, value []byte) ([]byte, []byte) { key[16] = 200; return key, value })
+	s.observe(bounce(2, "203.0.113.255", time.Now()))
+	s.want("203.0.113.255/32", "2001:db8::/64")
+	page, err := s.Listings(listing.Filter{Within: netip.MustParsePrefix("203.0.113.0/24")})
+	if err != nil || len(page) != 1 {
+		t.Errorf("%d listings: %v", len(page), err)
+	}
+}

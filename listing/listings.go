@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -30,14 +31,11 @@ func (s *Store) Listings(f Filter) ([]Listing, error) {
 	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
 		snap := s.Snapshot()
 		cursor := tx.Bucket(bucketRecords).Cursor()
-		key, value := f.seek(cursor)
-		for ; key != nil && len(out) < limit; key, value = cursor.Next() {
+		first, last := f.bounds()
+		for key, value := cursor.Seek(first); key != nil && len(out) < limit && bytes.Compare(key, last) <= 0; key, value = cursor.Next() {
 			r, err := loadRecord(key, value)
 			if err != nil {
 				return err
-			}
-			if f.past(r.Key) {
-				return nil
 			}
 			if !f.matches(r) {
 				continue
@@ -78,27 +76,21 @@ func listingOf(tx *bolt.Tx, snap *Snapshot, r *record) (Listing, error) {
 	return l, err
 }
 
-// seek moves the cursor to the first record that the filter can let through.
-func (f Filter) seek(cursor *bolt.Cursor) (key, value []byte) {
-	var first [keyBytes]byte
+// bounds returns the least and the greatest key of the records that the filter
+// can let through.
+func (f Filter) bounds() (first, last []byte) {
+	low, high := keysOf(all6)
 	if f.Within.IsValid() {
-		first = prefixKey(f.Within.Masked())
-		first[keyBytes-1] = 0
+		low, high = keysOf(f.Within.Masked())
 	}
 	if f.After.IsValid() {
 		after := prefixKey(f.After.Prefix())
 		after[keyBytes-1]++
-		if string(after[:]) > string(first[:]) {
-			first = after
+		if bytes.Compare(after[:], low[:]) > 0 {
+			low = after
 		}
 	}
-	return cursor.Seek(first[:])
-}
-
-// past reports whether no key from this one on lies within.
-func (f Filter) past(k Key) bool {
-	return f.Within.IsValid() && f.Within.Addr().Is4() == k.Prefix().Addr().Is4() && !f.Within.Overlaps(k.Prefix()) &&
-		f.Within.Addr().Less(k.Prefix().Addr())
+	return low[:], high[:]
 }
 
 func (f Filter) matches(r *record) bool {
