@@ -83,7 +83,10 @@ type judge func(context.Context, control.ReportRequest, intake.Item) (evidence.F
 
 func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest, paths []string) error {
 	decide, done, err := a.judge(f)
-	if err != nil {
+	switch {
+	case err != nil && f.dryRun:
+		return err // nobody's mail waits for it
+	case err != nil:
 		return tryAgain(err)
 	}
 	defer done()
@@ -154,6 +157,7 @@ const inFlight = 32
 
 type judged struct {
 	finding evidence.Finding
+	unread  bool // the file that it names could not be read
 	err     error
 }
 
@@ -174,13 +178,15 @@ func (a *app) reportAll(ctx context.Context, decide judge, r control.ReportReque
 				return
 			}
 			if err != nil {
-				answer <- judged{finding: unreadable(item, err)}
+				// Standard input has no other copy: to fail would make a mail
+				// server bounce it.
+				answer <- judged{finding: unreadable(item, err), unread: item.Path != "-"}
 				continue
 			}
 			go func() { // bounded by the queue; writes into its buffer and ends
 				finding, err := decide(ctx, r, item)
 				finding.Path, finding.Index = item.Path, item.Index
-				answer <- judged{finding, err}
+				answer <- judged{finding: finding, err: err}
 			}()
 		}
 	}()
@@ -198,6 +204,7 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
 	bar := a.progress()
 	counts := map[evidence.Verdict]int{}
 	var failed error
+	unread := 0
 	for answer := range queue {
 		one := <-answer
 		if failed != nil {
@@ -209,6 +216,9 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
 			continue
 		}
 		counts[one.finding.Verdict]++
+		if one.unread {
+			unread++
+		}
 		_ = bar.Add(1) // a bar that cannot be drawn is no failure
 		if err := a.printFinding(one.finding); err != nil {
 			failed = err
@@ -220,8 +230,12 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
 		return reportError(failed)
 	}
 	if !a.asJSON {
-		_, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed])
-		return err
+		if _, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed]); err != nil {
+			return err
+		}
+	}
+	if unread > 0 {
+		return fmt.Errorf("report: %d could not be read; all others were handed in", unread)
 	}
 	return nil
 }
