@@ -99,15 +99,14 @@ func within64(rng *rand.Rand, p netip.Prefix) netip.Addr {
 }
 
 // importRandom imports random addresses, and keeps 1000 others as not listed.
-// Some are all of single digits, whose names are at the same time the
-// beginnings of names of IPv6 addresses.
+// Some are all of single digits.
 func (c *contents) importRandom(t *testing.T, s *site, rng *rand.Rand) {
 	t.Helper()
 	var list strings.Builder
 	for n := 0; n < 3000; {
 		addr := randomPublic(rng)
 		if n < 10 {
-			addr = netip.AddrFrom4([4]byte{byte(1 + rng.IntN(9)), byte(rng.IntN(10)), byte(rng.IntN(10)), byte(rng.IntN(10))})
+			addr = singleDigits(rng)
 		}
 		if _, ok := c.codes[addr]; !ok {
 			c.codes[addr] = code["manual"]
@@ -125,13 +124,20 @@ func (c *contents) importRandom(t *testing.T, s *site, rng *rand.Rand) {
 	for n := 0; n < 1000; {
 		addr := randomPublic(rng)
 		if n < 10 {
-			addr = netip.AddrFrom4([4]byte{byte(1 + rng.IntN(9)), byte(rng.IntN(10)), byte(rng.IntN(10)), byte(rng.IntN(10))})
+			addr = singleDigits(rng)
 		}
 		if _, ok := c.codes[addr]; !ok {
 			c.clean = append(c.clean, addr)
 			n++
 		}
 	}
+}
+
+// singleDigits returns an address whose name is four nibbles as well, which
+// names of IPv6 addresses in use end with or not.
+func singleDigits(rng *rand.Rand) netip.Addr {
+	first := []byte{1, 2, 3, 8}
+	return netip.AddrFrom4([4]byte{first[rng.IntN(len(first))], byte(rng.IntN(10)), byte(rng.IntN(10)), byte(rng.IntN(10))})
 }
 
 // randomPublic returns an address outside the space that is never listed.

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -41,11 +40,9 @@ func TestMirrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, strings.ReplaceAll(mirrored, "EXPORT", export))
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	list := fill(t, d, rand.New(rand.NewPCG(seed, 0)))
+	list := fill(t, d, rand.New(rand.NewPCG(seedOf(t), 0)))
 	ours := newAsker(t, "udp", d.dns)
-	awaitExport(t, export, ours.serial(t, "bl.example"))
+	awaitExport(t, d, export, ours.serial(t, "bl.example"))
 
 	for _, zone := range mirroredZones {
 		for _, format := range []string{"ip4set", "ip6trie", "zone"} {
@@ -73,7 +70,7 @@ func TestMirrors(t *testing.T) {
 		if r.code != 0 {
 			t.Fatalf("delist: %s", r.stderr)
 		}
-		awaitExport(t, export, ours.serial(t, "bl.example"))
+		awaitExport(t, d, export, ours.serial(t, "bl.example"))
 		if err := server.Process.Signal(syscall.SIGHUP); err != nil { // read the files anew
 			t.Fatal(err)
 		}
@@ -91,23 +88,36 @@ func TestMirrors(t *testing.T) {
 
 var endSerial = regexp.MustCompile(`# END serial=(\d+) `)
 
-// awaitExport waits until all rbldnsd files are of the serial.
-func awaitExport(t *testing.T, dir string, serial uint32) {
+// awaitExport waits until the daemon says that the files are of the serial, and
+// wants them to be.
+func awaitExport(t *testing.T, d *daemon, dir string, serial uint32) {
 	t.Helper()
-	eventually(t, "the export has the new serial", func(context.Context) error {
-		for _, zone := range mirroredZones {
-			for _, format := range []string{"ip4set", "ip6trie"} {
-				text, err := os.ReadFile(filepath.Join(dir, zone+"."+format))
-				if err != nil {
-					return err
-				}
-				if m := endSerial.FindSubmatch(text); m == nil || string(m[1]) != fmt.Sprint(serial) {
-					return fmt.Errorf("%s.%s ends with %q, want serial %d", zone, format, m, serial)
-				}
+	eventually(t, "the export has the new serial", func(ctx context.Context) error {
+		status, err := d.client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if len(status.Exports) != len(mirroredZones) {
+			return fmt.Errorf("%d exports", len(status.Exports))
+		}
+		for _, e := range status.Exports {
+			if e.Serial != serial || e.Error != "" {
+				return fmt.Errorf("%s has serial %d, want %d (error %q)", e.Zone, e.Serial, serial, e.Error)
 			}
 		}
 		return nil
 	})
+	for _, zone := range mirroredZones {
+		for _, format := range []string{"ip4set", "ip6trie"} {
+			text, err := os.ReadFile(filepath.Join(dir, zone+"."+format))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m := endSerial.FindSubmatch(text); m == nil || string(m[1]) != fmt.Sprint(serial) {
+				t.Errorf("%s.%s ends with %q, want serial %d", zone, format, m, serial)
+			}
+		}
+	}
 }
 
 // checkZones has a server's checker read the zone files.
@@ -275,11 +285,17 @@ func shape(m *dns.Msg) string {
 var (
 	octets  = regexp.MustCompile(`^([1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])(\.([1-9]?[0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){0,2}$`)
 	nibbles = regexp.MustCompile(`^[0-9a-fA-F](\.[0-9a-fA-F]){0,30}$`)
+	digits  = regexp.MustCompile(`^([0-9]\.){3}[0-9]$`)
 )
 
 // emptyNonTerminal reports whether names of addresses lie below the labels: 1
-// to 3 octets, or 1 to 31 nibbles, and so also 4 octets of one digit.
+// to 3 octets, or 1 to 31 nibbles. What is both a whole IPv4 address and four
+// nibbles is one where IPv6 addresses in use begin with them: those of 2000::/3
+// and the mapped ones of ::ffff:0:0/96.
 func emptyNonTerminal(labels string) bool {
+	if digits.MatchString(labels) {
+		return strings.ContainsAny(labels[len(labels)-1:], "023")
+	}
 	return octets.MatchString(labels) || nibbles.MatchString(labels)
 }
 
@@ -289,7 +305,7 @@ func (p *pair) compareOddities(ours, theirs string) {
 	p.t.Helper()
 	for _, labels := range []string{
 		"256.2.0.192", "66.2.0.999", "066.2.0.256", "x.2.0.192", "66.2.0.192.1", "66.2.0.192x", "-1.2.0.192", "66-2-0-192",
-		"g.0.0.2", "www", strings.Repeat("0.", 32) + "2.0.0.1", "6", "192", "0.192", "f", "2.0.0.1", "8.b.d.0.1.0.0.2",
+		"g.0.0.2", "www", strings.Repeat("0.", 32) + "2.0.0.1", "6", "192", "0.192", "f", "2.0.0.1", "1.0.0.2", "8.b.d.0.1.0.0.2",
 	} {
 		for _, rrtype := range []uint16{dns.TypeA, dns.TypeTXT} {
 			p.compare(labels, "bl.example", rrtype)
