@@ -22,6 +22,12 @@ const (
 	ActionUnexempt = "unexempt"
 	ActionApply    = "apply" // other settings
 	ActionRecover  = "recover"
+
+	ActionEnrol     = "enrol" // these are about a reporter, which the detail names
+	ActionSuspend   = "suspend"
+	ActionReinstate = "reinstate"
+	ActionWeigh     = "weigh"
+	ActionAgree     = "agree" // others confirmed what a reporter on probation had reported
 )
 
 // The parts of the program that act without an operator.

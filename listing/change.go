@@ -25,6 +25,8 @@ type state struct {
 	widths  [129]int       // operator's prefixes wider than a host, by length in the space of IPv6
 	endings []Ending       // listings that end soon
 	soon    time.Time      // how far the table of endings reaches
+
+	reporters map[string]Enrolment // as stored; replaced, never changed
 }
 
 // change is one transaction under way.
@@ -35,7 +37,7 @@ type change struct {
 	log      *slog.Logger
 	settings *Settings
 	current  *Snapshot
-	weights  map[string]float64 // of the settings' reporters
+	weigh    weigher // reporters, as of now
 
 	dirty   []netip.Prefix // where what is published may differ
 	audits  []AuditEntry
@@ -48,16 +50,8 @@ type change struct {
 
 func (s *Store) newChange(tx *bolt.Tx) *change {
 	c := &change{state: s.state, tx: tx, now: now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load()}
-	c.weigh()
+	c.weigh = c.weigher(c.settings, c.now)
 	return c
-}
-
-// weigh takes the reporters of the settings over.
-func (c *change) weigh() {
-	c.weights = make(map[string]float64, len(c.settings.Reporters))
-	for _, r := range c.settings.Reporters {
-		c.weights[r.Name] = r.Factor()
-	}
 }
 
 func (c *change) bucket(name []byte) *bolt.Bucket { return c.tx.Bucket(name) }

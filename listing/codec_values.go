@@ -19,6 +19,7 @@ const (
 	changeVersion      = 0x61
 	auditVersion       = 0x71
 	indexVersion       = 0x81
+	reporterVersion    = 0xa1
 )
 
 // meta is the state of the store as a whole: one value, written by every

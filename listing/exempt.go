@@ -235,7 +235,7 @@ func (s *Store) Apply(ctx context.Context, o Order, settings Settings) (Result, 
 // last.
 func (c *change) apply(o Order, settings Settings) error {
 	c.settings = &settings
-	c.weigh()
+	c.weigh = c.weigher(c.settings, c.now)
 	text, err := json.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("apply settings: %w", err)

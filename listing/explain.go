@@ -3,6 +3,7 @@ package listing
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -108,7 +109,7 @@ func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, 
 			return err
 		}
 		var st state
-		if err := st.readExemptions(tx); err != nil {
+		if err := errors.Join(st.readExemptions(tx), st.readReporters(tx)); err != nil {
 			return err
 		}
 		if exemption, ok := st.exemption(p); ok {
@@ -149,10 +150,6 @@ func (x *Explanation) explainListing(tx *bolt.Tx, r *record) error {
 // it.
 func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *record, now time.Time) {
 	settings := s.settings.Load()
-	weights := make(map[string]float64, len(settings.Reporters))
-	for _, reporter := range settings.Reporters {
-		weights[reporter.Name] = reporter.Factor()
-	}
 	observations(tx, s.log, r.Key, time.Time{}, decodeObservation, func(o Observation) bool {
 		x.Events = append(x.Events, Event{
 			ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
@@ -164,7 +161,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 	if r.Kept == 0 {
 		return
 	}
-	d := st.judge(tx, s.log, r, settings.Policy, weights, now)
+	d := st.judge(tx, s.log, r, settings.Policy, st.weigher(settings, now), now)
 	x.Decision = &d
 	if r.Evidence == nil {
 		return

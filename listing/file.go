@@ -31,7 +31,7 @@ var (
 	bucketExpiry       = []byte("expiry")       // time, prefix, kind → nothing: what to look at when
 	bucketJournal      = []byte("journal")      // sequence → what was published and withdrawn
 	bucketExempt       = []byte("exempt")       // prefix, built in or not → exemption
-	bucketReporters    = []byte("reporters")    // for reporters that are enrolled by command; those of the configuration are not here
+	bucketReporters    = []byte("reporters")    // name → enrolment; of those of the configuration only a suspension
 	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
 
 	buckets = [][]byte{

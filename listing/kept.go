@@ -56,15 +56,15 @@ func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, decode d
 
 // judge asks the listing rule about a key, and changes nothing.
 func (c *change) judge(r *record) Decision {
-	return c.state.judge(c.tx, c.log, r, c.settings.Policy, c.weights, c.now)
+	return c.state.judge(c.tx, c.log, r, c.settings.Policy, c.weigh, c.now)
 }
 
-func (st *state) judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weights map[string]float64, now time.Time) Decision {
+func (st *state) judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weigh weigher, now time.Time) Decision {
 	evidence := make([]Evidence, 0, r.Kept)
 	exempt := st.exemptHosts(r.Key)
 	observations(tx, log, r.Key, now.Add(-policy.Window), make(names).decode, func(o Observation) bool {
 		if !exempt(o.Addr) {
-			evidence = append(evidence, o.Evidence(weights[o.Reporter]))
+			evidence = append(evidence, o.Evidence(weigh(o.Reporter)))
 		}
 		return len(evidence) < keptLimit
 	})
@@ -105,7 +105,7 @@ func (c *change) trim(r *record) error {
 	h := hoard{counted: make(map[kind][][]byte)}
 	history := r.history(nil)
 	observations(c.tx, c.log, r.Key, time.Time{}, make(names).decode, func(o Observation) bool {
-		counts := c.settings.Policy.counts(o.Evidence(c.weights[o.Reporter]), history, c.now)
+		counts := c.settings.Policy.counts(o.Evidence(c.weigh(o.Reporter)), history, c.now)
 		h.add(observationKey(r.Key, o.At, o.ID), kind{o.Class, o.Level, o.Reporter, o.Organisation, o.TrapDomain}, counts)
 		return true
 	})

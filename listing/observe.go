@@ -95,6 +95,9 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 	}
 	var d Decision
 	if counts {
+		if err := c.agree(r); err != nil {
+			return err
+		}
 		d = c.decide(r)
 	} else {
 		d = c.judge(r)

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -47,7 +48,7 @@ func readState(tx *bolt.Tx) (state, error) {
 	if st.meta, err = decodeMeta(keyState, value); err != nil {
 		return st, fmt.Errorf("its state: %w", err)
 	}
-	return st, st.readExemptions(tx)
+	return st, errors.Join(st.readExemptions(tx), st.readReporters(tx))
 }
 
 // visible makes the entries to publish out of all records, and counts the

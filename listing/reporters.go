@@ -1,0 +1,343 @@
+package listing
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// What a reporter counts for while nobody knows yet how good its word is, and
+// for how long.
+const (
+	probationFactor = 0.25
+	probationTime   = 30 * 24 * time.Hour
+	// agreementOf is how many reporters that are past their probation must have
+	// reported a source too, to end that of one who reported it.
+	agreementOf = 2
+)
+
+var (
+	ErrReporter      = errors.New("no such reporter")
+	ErrReporterKnown = errors.New("there is a reporter of that name")
+)
+
+// Enrolment is what the store knows of a reporter. Those of the configuration
+// are enrolled by being there, without probation; the store adds only whether
+// they are suspended.
+type Enrolment struct {
+	Name         string    `json:"name"`
+	Organisation string    `json:"organisation"`
+	Weight       float64   `json:"weight"`     // its own
+	Effective    float64   `json:"effective"`  // what its reports count for now
+	Configured   bool      `json:"configured"` // by the configuration, not by command
+	Enrolled     time.Time `json:"enrolled,omitzero"`
+	By           string    `json:"by,omitempty"`
+	Reason       string    `json:"reason,omitempty"`
+	Probation    time.Time `json:"probation,omitzero"` // its reports count for a quarter until then
+	Agreed       time.Time `json:"agreed,omitzero"`    // when others, who reported what it did, ended that
+	Suspended    time.Time `json:"suspended,omitzero"` // its reports count for nothing since
+	SuspendedBy  string    `json:"suspended_by,omitempty"`
+	SuspendedWhy string    `json:"suspended_why,omitempty"`
+}
+
+func (r *Enrolment) onProbation(now time.Time) bool {
+	return !r.Configured && r.Agreed.IsZero() && now.Before(r.Enrolled.Add(probationTime))
+}
+
+// tell fills in what follows from the time and the configuration.
+func (r *Enrolment) tell(settings *Settings, now time.Time) {
+	if own, ok := settings.Reporter(r.Name); ok {
+		// What was enrolled by command and is configured now is the
+		// configuration's; a suspension stands.
+		*r = Enrolment{
+			Name: own.Name, Organisation: own.Organisation, Weight: own.Factor(), Configured: true,
+			Suspended: r.Suspended, SuspendedBy: r.SuspendedBy, SuspendedWhy: r.SuspendedWhy,
+		}
+	}
+	r.Probation = time.Time{}
+	r.Effective = r.Weight
+	if r.onProbation(now) {
+		r.Probation = r.Enrolled.Add(probationTime)
+		r.Effective *= probationFactor
+	}
+	if !r.Suspended.IsZero() {
+		r.Effective = 0
+	}
+}
+
+// enrolment returns what is known of a reporter; nil when that is nothing.
+func (st *state) enrolment(settings *Settings, name string, now time.Time) *Enrolment {
+	stored, enrolled := st.reporters[name]
+	_, configured := settings.Reporter(name)
+	switch {
+	case enrolled && (configured || !stored.Enrolled.IsZero()):
+	case configured:
+		stored = Enrolment{Name: name}
+	default:
+		return nil
+	}
+	stored.tell(settings, now)
+	return &stored
+}
+
+// weigher tells what a reporter's observations count for; 0: for nothing.
+type weigher func(reporter string) float64
+
+// weigher reads the weights of a moment.
+func (st *state) weigher(settings *Settings, now time.Time) weigher {
+	known := make(map[string]float64)
+	return func(name string) float64 {
+		weight, ok := known[name]
+		if !ok {
+			if r := st.enrolment(settings, name, now); r != nil {
+				weight = r.Effective
+			}
+			known[name] = weight
+		}
+		return weight
+	}
+}
+
+// readReporters brings the state in line with the bucket.
+func (st *state) readReporters(tx *bolt.Tx) error {
+	st.reporters = make(map[string]Enrolment)
+	return tx.Bucket(bucketReporters).ForEach(func(key, value []byte) error {
+		r, err := decodeEnrolment(key, value)
+		st.reporters[r.Name] = r
+		return err
+	})
+}
+
+func encodeEnrolment(key []byte, r *Enrolment) []byte {
+	e := newEncoder(reporterVersion)
+	e.text(r.Organisation)
+	e.uint(math.Float64bits(r.Weight))
+	e.time(r.Enrolled)
+	e.text(r.By)
+	e.text(r.Reason)
+	e.time(r.Agreed)
+	e.time(r.Suspended)
+	e.text(r.SuspendedBy)
+	e.text(r.SuspendedWhy)
+	return e.seal(key)
+}
+
+func decodeEnrolment(key, value []byte) (Enrolment, error) {
+	d := openValue(key, value, reporterVersion)
+	r := Enrolment{
+		Name: string(key), Organisation: d.text(), Weight: math.Float64frombits(d.uint()),
+		Enrolled: d.time(), By: d.text(), Reason: d.text(), Agreed: d.time(),
+		Suspended: d.time(), SuspendedBy: d.text(), SuspendedWhy: d.text(),
+	}
+	if math.IsNaN(r.Weight) || r.Weight < 0 || r.Weight > MaxReporterWeight {
+		d.fail("has the weight %v", r.Weight)
+	}
+	if err := d.finish(); err != nil {
+		return r, fmt.Errorf("reporter %q: %w", key, err)
+	}
+	return r, nil
+}
+
+// putReporter stores a reporter. What it counts for changes at once.
+func (c *change) putReporter(r Enrolment) error {
+	key := []byte(r.Name)
+	if err := c.bucket(bucketReporters).Put(key, encodeEnrolment(key, &r)); err != nil {
+		return fmt.Errorf("write reporter %s: %w", r.Name, err)
+	}
+	c.wrote = true
+	c.reporters = maps.Clone(c.reporters) // the former is that of the state in force
+	c.reporters[r.Name] = r
+	c.weigh = c.weigher(c.settings, c.now)
+	return nil
+}
+
+// Reporters returns all reporters by name, those of the configuration included.
+func (s *Store) Reporters() ([]Enrolment, error) {
+	settings := s.settings.Load()
+	out := []Enrolment{}
+	err := s.view(func(tx *bolt.Tx, now time.Time) error {
+		var st state
+		if err := st.readReporters(tx); err != nil {
+			return err
+		}
+		for _, r := range settings.Reporters {
+			if _, ok := st.reporters[r.Name]; !ok {
+				st.reporters[r.Name] = Enrolment{Name: r.Name}
+			}
+		}
+		for name := range st.reporters {
+			if r := st.enrolment(settings, name, now); r != nil {
+				out = append(out, *r)
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(out, func(a, b Enrolment) int { return cmp.Compare(a.Name, b.Name) })
+	return out, err
+}
+
+// reporterName is how a reporter that is enrolled by command may be called; the
+// configuration asks the same of its own.
+var reporterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+
+// named lets a refusal say which reporter it is about.
+type named string
+
+// String returns the name.
+func (n named) String() string { return string(n) }
+
+// ReporterOrder is one change of one reporter.
+type ReporterOrder struct {
+	Order
+	Action       string  // ActionEnrol, ActionSuspend, ActionReinstate or ActionWeigh
+	Name         string  // of the reporter
+	Organisation string  // of one to enrol
+	Weight       float64 // of one to enrol or to weigh; to enrol, 0 means 1
+}
+
+// Reporter carries out an order about a reporter and returns how it is then.
+//
+// What a reporter counts for is asked when the listing rule is: from then on a
+// suspended reporter's observations, former ones included, weigh nothing in any
+// decision, and count again when it is reinstated. A listing that stands is not
+// looked at for that; it ends by its time, which the suspended can no longer put
+// off. To take back what it was listed by, revoke.
+func (s *Store) Reporter(ctx context.Context, o ReporterOrder) (Enrolment, error) {
+	var after Enrolment
+	_, err := s.order(ctx, o.Action+" reporter", o.Order, 1, func(c *change) ([]Problem, error) {
+		r, err := c.changedReporter(o)
+		if err != nil {
+			return nil, err
+		}
+		text, err := detail(map[string]any{"reporter": r.Name, "organisation": r.Organisation, "weight": r.Weight})
+		if err != nil {
+			return nil, err
+		}
+		c.note(AuditEntry{Action: o.Action, By: o.By, Reason: o.Reason, Detail: text})
+		if err := c.putReporter(r); err != nil {
+			return nil, err
+		}
+		after = *c.enrolment(c.settings, r.Name, c.now)
+		return nil, nil
+	})
+	return after, err
+}
+
+// changedReporter returns a reporter as the order wants it, or says what speaks
+// against that.
+func (c *change) changedReporter(o ReporterOrder) (Enrolment, error) {
+	var refused refusals
+	refuse := func(cause error, format string, args ...any) (Enrolment, error) {
+		refused.add(named(o.Name), cause, format, args...)
+		return Enrolment{}, refused.err(o.Action + " reporter")
+	}
+	if o.Action == ActionEnrol {
+		return c.newReporter(o, refuse)
+	}
+	known := c.enrolment(c.settings, o.Name, c.now)
+	if known == nil {
+		return refuse(ErrReporter, "%s", ErrReporter)
+	}
+	r, stored := c.reporters[o.Name]
+	if !stored {
+		r = Enrolment{Name: o.Name} // of the configuration
+	}
+	switch o.Action {
+	case ActionSuspend:
+		if !r.Suspended.IsZero() {
+			return refuse(nil, "is suspended since %s: %s", r.Suspended.Format(time.RFC3339), r.SuspendedWhy)
+		}
+		r.Suspended, r.SuspendedBy, r.SuspendedWhy = c.now, o.By.String(), o.Reason
+	case ActionReinstate:
+		if r.Suspended.IsZero() {
+			return refuse(nil, "is not suspended")
+		}
+		r.Suspended, r.SuspendedBy, r.SuspendedWhy = time.Time{}, "", ""
+	case ActionWeigh:
+		if known.Configured {
+			return refuse(nil, "has its weight from the configuration: change it there, and reload")
+		}
+		if !(o.Weight > 0) || o.Weight > MaxReporterWeight {
+			return refuse(nil, "weight %v: want more than 0, and at most %d; to make it count for nothing, suspend it", o.Weight, MaxReporterWeight)
+		}
+		r.Weight = o.Weight
+	default:
+		return Enrolment{}, fmt.Errorf("order %q about a reporter is not known", o.Action)
+	}
+	return r, nil
+}
+
+func (c *change) newReporter(o ReporterOrder, refuse func(error, string, ...any) (Enrolment, error)) (Enrolment, error) {
+	own := Reporter{Name: o.Name, Organisation: cmp.Or(o.Organisation, o.Name), Weight: o.Weight}
+	switch err := own.Validate(); {
+	case !reporterName.MatchString(o.Name):
+		return refuse(nil, "want lower-case letters, digits, dots and hyphens, at most 63")
+	case err != nil:
+		return refuse(nil, "%s", err)
+	case len(own.Organisation) > MaxTrace:
+		return refuse(nil, "the organisation has %d bytes, want at most %d", len(own.Organisation), MaxTrace)
+	case c.enrolment(c.settings, o.Name, c.now) != nil:
+		return refuse(ErrReporterKnown, "%s", ErrReporterKnown)
+	}
+	return Enrolment{
+		Name: o.Name, Organisation: own.Organisation, Weight: own.Factor(),
+		Enrolled: c.now, By: o.By.String(), Reason: o.Reason,
+	}, nil
+}
+
+// agree ends the probation of who reported this source, when enough others did
+// whose word is known, by evidence that counts now.
+func (c *change) agree(r *record) error {
+	fresh := func(name string) bool {
+		e := c.enrolment(c.settings, name, c.now)
+		return e != nil && !e.Probation.IsZero() && e.Suspended.IsZero()
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(c.reporters)), fresh) {
+		return nil
+	}
+	reported := make(map[string]bool)
+	exempt, history, policy := c.exemptHosts(r.Key), r.history(nil), c.settings.Policy
+	observations(c.tx, c.log, r.Key, c.now.Add(-policy.Window), make(names).decode, func(o Observation) bool {
+		if !exempt(o.Addr) && policy.counts(o.Evidence(1), history, c.now) {
+			reported[o.Reporter] = true
+		}
+		return true
+	})
+	var candidates []string
+	known := 0
+	for name := range reported {
+		if fresh(name) {
+			candidates = append(candidates, name)
+		} else if c.weigh(name) > 0 {
+			known++
+		}
+	}
+	if known < agreementOf {
+		return nil
+	}
+	slices.Sort(candidates)
+	for _, name := range candidates {
+		e := c.reporters[name]
+		e.Agreed = c.now
+		if err := c.putReporter(e); err != nil {
+			return err
+		}
+		text, err := detail(map[string]any{"reporter": name, "source": r.Key})
+		if err != nil {
+			return err
+		}
+		c.note(AuditEntry{
+			Action: ActionAgree, By: Actor{UID: -1, Name: actorEvidence}, Detail: text,
+			Reason: fmt.Sprintf("%d others reported what it did: its probation is over", known),
+		})
+	}
+	return nil
+}
