@@ -195,6 +195,7 @@ func fillDisk(t *testing.T, path string) {
 // TestFullDisk takes the room away from a daemon's state and gives it back.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
+	peer(t, "ip", "iproute2") // for addresses
 	if !isolated(t) {
 		return
 	}
