@@ -26,9 +26,14 @@ type orderFlags struct {
 }
 
 func (f *orderFlags) add(flags *pflag.FlagSet) {
+	f.addWhy(flags)
+	flags.BoolVar(&f.yes, "yes", false, "do not ask before a large change")
+}
+
+// addWhy adds the flags of a change that is never large.
+func (f *orderFlags) addWhy(flags *pflag.FlagSet) {
 	flags.StringVar(&f.reason, "reason", "", "why, for the audit and for whoever asks later (required)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
-	flags.BoolVar(&f.yes, "yes", false, "do not ask before a large change")
 }
 
 func (f *orderFlags) order() (control.Order, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -103,6 +104,12 @@ func (a *app) printAuditEntry(e listing.AuditEntry) error {
 	}
 	if more := e.Count - len(about); more > 0 {
 		about = append(about, fmt.Sprintf("and %d more", more))
+	}
+	var detail struct {
+		Reporter string `json:"reporter"`
+	}
+	if err := json.Unmarshal(e.Detail, &detail); err == nil && detail.Reporter != "" {
+		about = append(about, "reporter "+detail.Reporter)
 	}
 	_, err := fmt.Fprintf(a.out, "%d  %s  %s  %s  %s: %s\n",
 		e.Number, stamp(e.Time), printable(who), e.Action, strings.Join(about, " "), printable(e.Reason))
