@@ -2,6 +2,7 @@ package listing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -79,6 +80,9 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 		}
 		return err
 	}})
+	if _, refused := errors.AsType[*RefusedError](err); refused {
+		return Result{DryRun: o.DryRun}, err // which says what was refused
+	}
 	if err != nil {
 		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w", name, err)
 	}

@@ -72,6 +72,9 @@ func TestExamples(t *testing.T) {
 				script.WriteString("exec backscatter list 192.0.2.66 192.0.2.67 --reason 'to have it' --for 1h\n")
 				fmt.Fprintln(&files, example)
 			}
+			if before := examplesNeed[c.CommandPath()]; before != "" {
+				fmt.Fprintf(&script, "exec %s\n", before)
+			}
 			fmt.Fprintf(&script, "exits 0 sh -eu %s\n", name)
 		}
 	}
@@ -82,6 +85,11 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Dir: dir, Setup: setup, Cmds: scriptCommands(), RequireExplicitExec: true})
+}
+
+// examplesNeed is what has to be done before the examples of a command.
+var examplesNeed = map[string]string{
+	"backscatter reporter resume": "backscatter reporter suspend friend --reason 'to have it'",
 }
 
 // serveExample starts a server, waits until it says that it serves, and stops

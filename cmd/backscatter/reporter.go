@@ -69,8 +69,7 @@ the suspended no longer puts off; 'revoke --reporter' takes back what it brought
 		a.reporterChange(&cobra.Command{
 			Use:     "resume NAME --reason WHY",
 			Short:   "Let a suspended reporter's reports count again",
-			Example: `  backscatter reporter suspend friend --reason "its trap domain sends mail again"
-  backscatter reporter resume friend --reason "the trap domain is quiet again"`,
+			Example: `  backscatter reporter resume friend --reason "the trap domain is quiet again"`,
 			Args:    exactArgs(1, "the reporter's name"),
 		}, listing.ActionReinstate, nil),
 	)

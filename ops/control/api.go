@@ -277,7 +277,7 @@ func statusOf(err error) (int, string) {
 		return cmp.Or(own.Status, http.StatusConflict), own.Code
 	case errors.Is(err, listing.ErrNotListed):
 		return http.StatusNotFound, CodeNotListed
-	case errors.Is(err, listing.ErrNotExempt):
+	case errors.Is(err, listing.ErrNotExempt), errors.Is(err, listing.ErrReporter):
 		return http.StatusNotFound, CodeNotFound
 	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt):
 		return http.StatusConflict, CodeConflict

@@ -75,6 +75,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/import", s.importList)
 	s.post("/v1/report", s.report)
 	s.post("/v1/reload", s.reload)
+	s.handleReporters()
 	return s
 }
 
