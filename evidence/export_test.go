@@ -1,5 +1,12 @@
 package evidence
 
+import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // SRS is defined with it
+	"encoding/base64"
+	"strings"
+)
+
 // Work returns how many bytes were looked at to parse and classify m.
 func (m *Message) Work() int { return m.work }
 
@@ -39,3 +46,10 @@ func States() (n int) {
 
 // Normal is normal for tests.
 func Normal(text string) string { return string(normal(nil, text)) }
+
+// SRS makes the local part of an SRS0 address.
+func SRS(secret, stamp, domain, local string) string {
+	h := hmac.New(sha1.New, []byte(secret))
+	h.Write([]byte(strings.ToLower(stamp + domain + local)))
+	return "SRS0=" + base64.StdEncoding.EncodeToString(h.Sum(nil))[:4] + "=" + stamp + "=" + domain + "=" + local
+}

@@ -16,6 +16,7 @@ var ErrConfig = errors.New("judge configuration")
 type Config struct {
 	Reporters []Reporter
 	Traps     *Traps
+	Guarded   []Guarded
 	Listable  []netip.Prefix // special-purpose prefixes opened for labs
 	Exempt    []netip.Prefix // sources that are kept as observed only
 	Window    time.Duration  // reports older than this on arrival are stale; zero: none are
@@ -26,11 +27,12 @@ type Config struct {
 type Judge struct {
 	config    Config
 	reporters map[string]*Reporter
+	guarded   map[string]map[string]*Guarded // reporter → domain → what its mail carries
 }
 
 // NewJudge checks the configuration, and reports all that is wrong with it.
 func NewJudge(c Config) (*Judge, error) {
-	j := &Judge{config: c, reporters: map[string]*Reporter{}}
+	j := &Judge{config: c, reporters: map[string]*Reporter{}, guarded: map[string]map[string]*Guarded{}}
 	var errs []error
 	for i := range c.Reporters {
 		r := &c.Reporters[i]
@@ -47,6 +49,9 @@ func NewJudge(c Config) (*Judge, error) {
 		}
 		j.reporters[r.Name] = r
 	}
+	for i := range c.Guarded {
+		errs = append(errs, j.guardDomains(&c.Guarded[i]))
+	}
 	if c.Window < 0 {
 		errs = append(errs, fmt.Errorf("window %s is negative: %w", c.Window, ErrConfig))
 	}
@@ -56,47 +61,106 @@ func NewJudge(c Config) (*Judge, error) {
 	return j, nil
 }
 
-// Judge judges one report at the time now. It never panics, and the work it
-// does is linear in the size of the message.
+// guardDomains adds guarded domains, each once for a reporter.
+func (j *Judge) guardDomains(g *Guarded) error {
+	if j.reporters[g.Reporter] == nil {
+		return fmt.Errorf("guarded domains of %q: no reporter has that name: %w", g.Reporter, ErrConfig)
+	}
+	errs := []error{g.validate()}
+	domains := j.guarded[g.Reporter]
+	if domains == nil {
+		domains = map[string]*Guarded{}
+		j.guarded[g.Reporter] = domains
+	}
+	for _, name := range g.Domains {
+		name = normalDomain(name)
+		if domains[name] != nil {
+			errs = append(errs, fmt.Errorf("guarded domain %s of %q is there twice: %w", name, g.Reporter, ErrConfig))
+		}
+		domains[name] = g
+	}
+	return errors.Join(errs...)
+}
+
+// Judge judges one report at the time now, by the report alone. It never
+// panics, and the work it does is linear in the size of the message.
 //
 // A finding is proven when the message is backscatter, a trusted line names
-// the host that sent it, and the recipient is a trap. The first of the guards
-// that stands in the way is its reason: other, unattributed, double, then
-// genuine or no-proof, stale, exempt.
-func (j *Judge) Judge(r Report, now time.Time) Finding {
-	f := Finding{
+// the host that sent it, and a proof holds that it is misdirected. The first of
+// the guards that stands in the way is its reason: other, unattributed, double,
+// then genuine or no-proof, stale, exempt.
+func (j *Judge) Judge(r Report, now time.Time) Finding { return j.Open(r, now).Close(Known{}) }
+
+// Case is a report on which judgement is still to be passed: what must be
+// looked up elsewhere is asked by [Case.Questions] and answered to [Case.Close].
+type Case struct {
+	judge     *Judge
+	report    Report
+	now       time.Time
+	finding   Finding
+	message   *Message
+	done      bool // the finding is final
+	reporter  *Reporter
+	source    attribution
+	recipient string
+	trap      bool
+	trapName  string // domain of the trap
+	guarded   *Guarded
+}
+
+// Open reads a report and finds all that needs no answers.
+func (j *Judge) Open(r Report, now time.Time) *Case {
+	c := &Case{judge: j, report: r, now: now, done: true, finding: Finding{
 		Class:    listing.ClassOther,
 		Verdict:  Unproven,
 		Proofs:   []string{},
 		Rules:    []string{},
 		Original: FindingOriginal{Returned: ReturnedNone},
-	}
+	}}
+	f := &c.finding
 	m, err := Parse(r.Raw)
 	switch {
 	case errors.Is(err, ErrEmpty):
-		return f.failed(ReasonEmpty)
+		f.fail(ReasonEmpty)
+		return c
 	case err != nil:
-		return f.failed(ReasonNotMail)
+		f.fail(ReasonNotMail)
+		return c
+	}
+	c.message = m
+	if r.Truncated {
+		m.Original.raw = nil // cut by us, so that no signature of it can verify
 	}
 	f.describe(m, m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == ""), j.config.Listable)
-	reporter := j.reporters[r.Reporter]
-	if reporter == nil {
-		return f.failed(ReasonReporter)
+	if c.reporter = j.reporters[r.Reporter]; c.reporter == nil {
+		f.fail(ReasonReporter)
+		return c
 	}
-	a := attribute(r, trail(&m.Header), reporter.Relays, j.config.Listable)
-	f.Level, f.Source = a.level, a.source
-	if m.passed(reporter.Relays) {
-		f.Signs = []string{listing.ProofRelays.String()}
+	c.done = false
+	c.source = attribute(r, trail(&m.Header), c.reporter.Relays, j.config.Listable)
+	f.Level, f.Source = c.source.level, c.source.source
+	c.address(recipients(r, m, c.source))
+	f.RecipientTrap = c.trap
+	f.Traces = traces(m, c.source, *f)
+	return c
+}
+
+// Close passes judgement.
+func (c *Case) Close(known Known) Finding {
+	f, m, j := c.finding, c.message, c.judge
+	if c.done {
+		return f
 	}
-	recipient, trapDomain, trap := j.recipient(recipients(r, m, a))
-	var proofs listing.ProofSet
-	if trap {
-		proofs = listing.ProofSetOf(listing.ProofTrap)
+	proofs, signs := c.proofs(known)
+	f.Proofs = proofs.Names()
+	if signs != 0 {
+		f.Signs = signs.Names()
 	}
-	f.RecipientTrap, f.Proofs = trap, proofs.Names()
-	f.Traces = traces(m, a, f)
-	at := receivedAt(r, a, now)
-	f.Reason = j.guard(&f, m, at, now)
+	if c.guarded != nil && checkSRS(c.recipient, c.guarded.SRS) {
+		f.Signs = append(f.Signs, "srs")
+	}
+	at := receivedAt(c.report, c.source, c.now)
+	f.Reason = j.guard(&f, m, at, c.now)
 	if f.Reason == "" {
 		f.Verdict = Proven
 	}
@@ -106,21 +170,39 @@ func (j *Judge) Judge(r Report, now time.Time) Finding {
 	}
 	original := originalID(m)
 	f.observation = listing.Observation{
-		ID:           observationID(a.source, original, r.Reporter),
-		Addr:         a.source,
+		ID:           observationID(c.source.source, original, c.report.Reporter),
+		Addr:         c.source.source,
 		Class:        f.Class,
 		At:           at,
-		Level:        a.level,
+		Level:        c.source.level,
 		Proofs:       proofs,
-		Reporter:     r.Reporter,
-		Organisation: reporter.Organisation,
-		Sensor:       r.Sensor,
-		TrapDomain:   trapDomain,
-		Recipient:    keyed(j.config.Key, recipient),
+		Reporter:     c.report.Reporter,
+		Organisation: c.reporter.Organisation,
+		Sensor:       c.report.Sensor,
+		TrapDomain:   c.trapName,
+		Recipient:    keyed(j.config.Key, c.recipient),
 		Original:     original,
+		SPFFailed:    known.SPFFails,
 		Traces:       f.Traces,
 	}
 	return f
+}
+
+// proofs returns the proofs that hold, and the signs that the original was the
+// reporter's own mail.
+func (c *Case) proofs(known Known) (holds, signs listing.ProofSet) {
+	passed := c.message.passed(c.reporter.Relays)
+	if passed {
+		signs = listing.ProofSetOf(listing.ProofRelays)
+	}
+	if c.guarded != nil {
+		more, ours := c.guarded.proofs(c.message, c.recipient, passed, known, c.now)
+		holds, signs = more, signs|ours
+	}
+	if c.trap {
+		holds |= listing.ProofSetOf(listing.ProofTrap)
+	}
+	return holds, signs
 }
 
 // describe tells what the message is and what it returns.
@@ -131,10 +213,9 @@ func (f *Finding) describe(m *Message, c Classification, listable []netip.Prefix
 	f.Original.Origin = m.Original.Origin(listable)
 }
 
-// failed returns the finding for a report that cannot be judged.
-func (f Finding) failed(reason string) Finding {
+// fail makes the finding that of a report that cannot be judged.
+func (f *Finding) fail(reason string) {
 	f.Verdict, f.Reason, f.Level = Failed, reason, listing.LevelC
-	return f
 }
 
 // guard returns what stands in the way of the finding, or nothing.
@@ -146,7 +227,7 @@ func (j *Judge) guard(f *Finding, m *Message, at, now time.Time) string {
 		return ReasonUnattributed
 	case m.Original.double():
 		return ReasonDouble
-	case len(f.Proofs) == 0 && len(f.Signs) > 0:
+	case !f.RecipientTrap && len(f.Signs) > 0:
 		return ReasonGenuine
 	case len(f.Proofs) == 0:
 		return ReasonNoProof
@@ -158,18 +239,32 @@ func (j *Judge) guard(f *Finding, m *Message, at, now time.Time) string {
 	return ""
 }
 
-// recipient returns the first recipient that is a trap and the trap's domain;
-// else the first recipient.
-func (j *Judge) recipient(recipients []string) (recipient, domain string, trap bool) {
+// address chooses whom the message was for: the first recipient that is a
+// trap, else the first in a guarded domain, else the first.
+func (c *Case) address(recipients []string) {
+	guards := c.judge.guarded[c.report.Reporter]
 	for _, rcpt := range recipients {
-		if domain, ok := j.config.Traps.IsTrap(rcpt); ok {
-			return rcpt, domain, true
+		if domain, ok := c.judge.config.Traps.IsTrap(rcpt); ok {
+			c.recipient, c.trapName, c.trap = rcpt, domain, true
+			break
+		}
+		if _, domain, ok := splitAddress(rcpt); ok && guards[domain] != nil && c.guarded == nil {
+			c.recipient, c.guarded = rcpt, guards[domain]
 		}
 	}
-	if len(recipients) > 0 {
-		recipient = recipients[0]
+	if c.recipient == "" && len(recipients) > 0 {
+		c.recipient = recipients[0]
 	}
-	return recipient, "", false
+	if c.trap {
+		_, domain, _ := splitAddress(c.recipient)
+		c.guarded = guards[domain]
+	}
+}
+
+// Guards reports whether rcpt is an address of the reporter's guarded domains.
+func (j *Judge) Guards(reporter, rcpt string) bool {
+	_, domain, ok := splitAddress(rcpt)
+	return ok && j.guarded[reporter][domain] != nil
 }
 
 // receivedAt returns when the message was received, in whole seconds. What the

@@ -41,6 +41,8 @@ type Part struct {
 	boundary string
 	encoding string // Content-Transfer-Encoding in lower case
 	body     []byte // as it stands in the message, still encoded
+	raw      []byte // header, body and the parts within, as they stand
+	ended    bool   // raw does not grow any more
 }
 
 // Header is the fields of a header block, in order, as they stand in the message.

@@ -25,6 +25,7 @@ type Original struct {
 
 	quoted  bool         // found in the text, not in a part
 	body    []byte       // what came back of the body, still encoded
+	raw     []byte       // all that came back, as it stands; nil unless in a part of its own
 	origins []netip.Addr // where it came from, the most trustworthy first
 }
 
@@ -154,6 +155,9 @@ func (m *Message) findReturned() bool {
 			continue
 		}
 		m.Original = Original{Returned: ReturnedHeaders, Header: header, body: body}
+		if p.embeds() && !m.Cut {
+			m.Original.raw = m.rawOf(i)
+		}
 		if !p.headersOnly() && len(bytes.TrimSpace(body)) > 0 {
 			m.Original.Returned = ReturnedFull
 		}
@@ -189,6 +193,14 @@ func (m *Message) embedded(i int) (Header, []byte, bool) {
 		}
 	}
 	return child.Header, child.body, true
+}
+
+// rawOf returns the whole message within part i.
+func (m *Message) rawOf(i int) []byte {
+	if p := &m.Parts[i]; p.encoded() {
+		return p.decoded(maxMessage)
+	}
+	return m.Parts[i+1].raw
 }
 
 // splitHeader reads the header at the start of a text of its own.

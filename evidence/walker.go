@@ -147,6 +147,7 @@ func (w *walker) walk() {
 			continue
 		}
 		w.closeBody(begin)
+		w.endParts(w.open[at].part, begin)
 		if last {
 			w.open = w.open[:at]
 			continue
@@ -160,6 +161,16 @@ func (w *walker) walk() {
 		w.entity(parent, w.m.Parts[parent].Depth+1, w.m.Parts[parent].Returned)
 	}
 	w.closeBody(len(w.raw))
+	w.endParts(-1, len(w.raw))
+}
+
+// endParts ends all that lies in a part before the byte at end.
+func (w *walker) endParts(within, end int) {
+	for i := len(w.m.Parts) - 1; i > within; i-- {
+		if p := &w.m.Parts[i]; !p.ended {
+			p.raw, p.ended = p.raw[:max(0, len(p.raw)-(len(w.raw)-end))], true
+		}
+	}
 }
 
 // closeBody ends the body of the current part before the byte at end.
@@ -174,7 +185,7 @@ func (w *walker) closeBody(end int) {
 // message within the message has a header of its own, which is read at once.
 func (w *walker) entity(parent, depth int, returned bool) {
 	for {
-		part := Part{Parent: parent, Depth: depth, Returned: returned}
+		part := Part{Parent: parent, Depth: depth, Returned: returned, raw: w.raw[w.pos:]}
 		part.Header = w.header(parent < 0 || w.m.Parts[parent].embeds())
 		part.describe(parent < 0 || w.m.Parts[parent].Type != "multipart/digest")
 		index := len(w.m.Parts)

@@ -1,0 +1,212 @@
+package evidence
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // Exim's ${hmac{sha1}…} makes the tag
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"backscatter/listing"
+)
+
+// Outcome is what came of looking for a proof.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Unknown Outcome = iota // cannot be told, and never counts
+	Holds                  // the mail was not ours
+	Fails                  // the proof does not hold; that alone shows nothing
+	Refuted                // the mail was ours: a sign that beats every proof but the trap
+)
+
+// Guarded is domains of a reporter that send mail, and what all of that mail
+// carries. What answers a message without it answers none of theirs.
+//
+// Turn a mark on two weeks after the mail server began to make it: what comes
+// back late was sent before.
+type Guarded struct {
+	Reporter  string
+	Domains   []string
+	Relays    bool           // all of it leaves through the reporter's relays
+	BATV      []BATVKey      // its envelope senders carry a tag by one of these
+	MessageID *MessageIDMark // its Message-IDs are recognised
+	DKIM      bool           // all of it has a DKIM signature (RFC 6376) of the domain
+	SRS       []string       // secrets by which mail is forwarded with SRS0 addresses
+}
+
+// MessageIDMark tells the Message-IDs of a reporter from others.
+//
+// With keys, an id is LEFT.TAG@DOMAIN, and TAG the first ten hexadecimal digits
+// of the HMAC-SHA1 of LEFT@DOMAIN. Exim makes them with
+//
+//	message_id_header_text = ${substr{0}{10}{${hmac{sha1}{KEY}{E$message_exim_id@DOMAIN}}}}
+type MessageIDMark struct {
+	Domains []string // behind the "@"
+	Keys    []string // none: the domain alone tells
+}
+
+const messageIDTag = 10
+
+// Sign returns the identity left@domain with the tag of the first key.
+func (m *MessageIDMark) Sign(left, domain string) string {
+	return left + "." + m.tag(m.Keys[0], left, domain) + "@" + domain
+}
+
+func (m *MessageIDMark) tag(key, left, domain string) string {
+	h := hmac.New(sha1.New, []byte(key))
+	h.Write([]byte(left + "@" + domain))
+	return hex.EncodeToString(h.Sum(nil))[:messageIDTag]
+}
+
+// check tells whether an identity is one of the reporter's. That it has the
+// domain shows nothing by itself, since anybody can write it.
+func (m *MessageIDMark) check(id string) Outcome {
+	if id == "" {
+		return Unknown
+	}
+	at := strings.LastIndexByte(id, '@')
+	if at < 0 || !foldContains(m.Domains, id[at+1:]) {
+		return Holds
+	}
+	if len(m.Keys) == 0 {
+		return Fails
+	}
+	left, domain := id[:at], id[at+1:]
+	dot := strings.LastIndexByte(left, '.')
+	if dot < 0 {
+		return Holds
+	}
+	got := []byte(strings.ToLower(left[dot+1:]))
+	for _, key := range m.Keys {
+		if hmac.Equal(got, []byte(m.tag(key, left[:dot], domain))) {
+			return Refuted
+		}
+	}
+	return Holds
+}
+
+func foldContains(names []string, name string) bool {
+	for _, n := range names {
+		if strings.EqualFold(strings.TrimSuffix(n, "."), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// validate tells what is wrong with the marks.
+func (g *Guarded) validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("guarded domains of %q: "+format+": %w", append(append([]any{g.Reporter}, args...), ErrConfig)...))
+	}
+	if len(g.Domains) == 0 {
+		wrong("there are none")
+	}
+	seen := map[byte]bool{}
+	for _, k := range g.BATV {
+		if !digit(k.Number) || k.Secret == "" || len(k.Secret) > maxSecret {
+			wrong("BATV key %q wants a number of one digit and a secret of 1 to %d bytes", k.Number, maxSecret)
+		}
+		if seen[k.Number] {
+			wrong("BATV key %q is there twice", k.Number)
+		}
+		seen[k.Number] = true
+	}
+	if g.MessageID != nil && len(g.MessageID.Domains) == 0 {
+		wrong("Message-IDs want at least one domain")
+	}
+	return errors.Join(errs...)
+}
+
+// proofs looks for every proof in a message to a guarded recipient, and for the
+// signs that it answers mail of the reporter after all.
+func (g *Guarded) proofs(m *Message, recipient string, passed bool, known Known, now time.Time) (holds, signs listing.ProofSet) {
+	note := func(proof listing.Proof, o Outcome) {
+		switch o {
+		case Holds:
+			holds |= listing.ProofSetOf(proof)
+		case Refuted:
+			signs |= listing.ProofSetOf(proof)
+		case Unknown, Fails:
+		}
+	}
+	note(listing.ProofBATV, CheckBATV(recipient, g.BATV, now))
+	if g.Relays {
+		note(listing.ProofRelays, m.Original.bypassed(passed))
+	}
+	if g.MessageID != nil {
+		note(listing.ProofMessageID, g.MessageID.check(m.Original.MessageID))
+	}
+	if g.DKIM {
+		note(listing.ProofDKIM, m.Original.signedBy(g.Domains, known.DKIM))
+	}
+	return holds, signs
+}
+
+// complete reports whether the header came back with all that shows where the
+// message went. Some that send bounces return a few fields only.
+func (o *Original) complete() bool {
+	return len(o.Trail) > 0 && o.From != "" && o.Date != "" && o.MessageID != ""
+}
+
+// bypassed tells whether the original never went through the relays. passed
+// says that a line of its trail names one.
+func (o *Original) bypassed(passed bool) Outcome {
+	switch {
+	case passed:
+		return Refuted
+	case !o.complete():
+		return Unknown
+	}
+	for _, line := range o.Trail {
+		// Somebody connected, and the line does not say who: it can have been a relay.
+		if !line.Addr.IsValid() && !line.Internal && !line.Local {
+			return Unknown
+		}
+	}
+	return Holds
+}
+
+// signedBy tells whether the original carries a signature of the domains.
+// verified is what was found of those that it has.
+func (o *Original) signedBy(domains []string, verified Outcome) Outcome {
+	if o.Returned != ReturnedFull || o.raw == nil || !o.complete() {
+		return Unknown
+	}
+	if len(o.signatures(domains)) == 0 {
+		return Holds
+	}
+	return verified
+}
+
+// signatures returns the DKIM-Signature fields of the domains, or of names
+// below them.
+func (o *Original) signatures(domains []string) []string {
+	var found []string
+	for _, value := range o.Header.Values("DKIM-Signature") {
+		for tag := range strings.SplitSeq(value, ";") {
+			name, d, ok := strings.Cut(tag, "=")
+			if ok && strings.TrimSpace(name) == "d" && ofDomain(strings.TrimSpace(d), domains) {
+				found = append(found, value)
+			}
+		}
+	}
+	return found
+}
+
+// ofDomain reports whether name is one of the domains, or lies below one.
+func ofDomain(name string, domains []string) bool {
+	name = normalDomain(name)
+	for _, d := range domains {
+		d = normalDomain(d)
+		if name == d || strings.HasSuffix(name, "."+d) {
+			return true
+		}
+	}
+	return false
+}

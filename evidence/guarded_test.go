@@ -1,0 +1,179 @@
+package evidence_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"backscatter/evidence"
+	"backscatter/listing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	batvKey = evidence.BATVKey{Number: '3', Secret: "secret"}
+	idMark  = &evidence.MessageIDMark{Domains: []string{"real.example"}, Keys: []string{"new key", "old key"}}
+	oldMark = &evidence.MessageIDMark{Domains: []string{"real.example"}, Keys: []string{"old key"}}
+)
+
+// guarded returns a judge for real.example, whose mail carries what marks says.
+func guarded(tb testing.TB, marks evidence.Guarded) *evidence.Judge {
+	tb.Helper()
+	marks.Reporter, marks.Domains = "local", []string{"Real.Example."}
+	return newJudge(tb, func(c *evidence.Config) { c.Guarded = []evidence.Guarded{marks} })
+}
+
+// TestGuarded holds the outcomes of each proof for an address that sends mail.
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	tagged, err := evidence.SignBATV("jane@real.example", batvKey, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batv := evidence.Guarded{BATV: []evidence.BATVKey{batvKey}}
+	relays := evidence.Guarded{Relays: true}
+	ids := evidence.Guarded{MessageID: idMark}
+	domainOnly := evidence.Guarded{MessageID: &evidence.MessageIDMark{Domains: []string{"mail.real.example", "real.example"}}}
+	everything := evidence.Guarded{BATV: batv.BATV, Relays: true, MessageID: idMark, DKIM: true}
+	ours := "Received: from mx.real.example (mx.real.example [203.0.113.5]) by bounces.example (Postfix) id 2; Sat, 21 Nov 2026 09:59:50 +0000\n" + spam
+	withID := func(id string) string { return strings.Replace(spam, "spam@pool.example", id, 1) }
+	tests := []struct {
+		name, rcpt, original string
+		marks                evidence.Guarded
+		proofs, signs        string
+		reason               string
+	}{
+		{"batv: no tag", "jane@real.example", spam, batv, "batv", "", ""},
+		{"batv: a tag of ours", tagged, spam, batv, "", "batv", evidence.ReasonGenuine},
+		{"batv: a wrong tag", strings.Replace(tagged, "prvs=3", "prvs=3", 1)[:9] + "000000=jane@real.example", spam, batv, "batv", "", ""},
+		{"batv: forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", spam, batv, "", "", evidence.ReasonNoProof},
+		{"batv: of another domain", "jane@other.example", spam, batv, "", "", evidence.ReasonNoProof},
+		{"relays: not passed", "jane@real.example", spam, relays, "relays", "", ""},
+		{"relays: passed", "jane@real.example", ours, relays, "", "relays", evidence.ReasonGenuine},
+		{"relays: a trail with a hole", "jane@real.example", "Received: from x by bounces.example with SMTP id 2\n" + spam, relays, "", "", evidence.ReasonNoProof},
+		{"relays: headers that are cut off", "jane@real.example", strings.Replace(spam, "Message-ID", "X-Cut", 1), relays, "", "", evidence.ReasonNoProof},
+		{"relays: no trail", "jane@real.example", "From: info@trap.example\nMessage-ID: <1@x.example>\nDate: Sat, 21 Nov 2026 09:59:40 +0000\nSubject: x\n", relays, "", "", evidence.ReasonNoProof},
+		{"message-id: of somebody else", "jane@real.example", spam, ids, "message-id", "", ""},
+		{"message-id: ours", "jane@real.example", withID(idMark.Sign("E1tDxyz", "real.example")), ids, "", "message-id", evidence.ReasonGenuine},
+		{"message-id: ours, by the old key", "jane@real.example", withID(oldMark.Sign("E1tDxyz", "real.example")), ids, "", "message-id", evidence.ReasonGenuine},
+		{"message-id: forged with our domain", "jane@real.example", withID("E1tDxyz.0123456789@real.example"), ids, "message-id", "", ""},
+		{"message-id: without a tag", "jane@real.example", withID("E1tDxyz@real.example"), ids, "message-id", "", ""},
+		{"message-id: cut off", "jane@real.example", strings.Replace(spam, "Message-ID", "X-Cut", 1), ids, "", "", evidence.ReasonNoProof},
+		{"message-id: by the domain, of somebody else", "jane@real.example", spam, domainOnly, "message-id", "", ""},
+		{"message-id: by the domain, which shows nothing", "jane@real.example", withID("x@REAL.example"), domainOnly, "", "", evidence.ReasonNoProof},
+		{"dkim: only headers came back", "jane@real.example", spam, evidence.Guarded{DKIM: true}, "", "", evidence.ReasonNoProof},
+		{"all that can be told", "jane@real.example", spam, everything, "batv,relays,message-id", "", ""},
+		{"one sign beats the proofs", tagged, spam, everything, "relays,message-id", "batv", evidence.ReasonGenuine},
+		{"srs: forwarded by us", srsOf("a secret"), spam, evidence.Guarded{BATV: batv.BATV, Relays: true, SRS: []string{"other", "a secret"}}, "relays", "srs", evidence.ReasonGenuine},
+		{"srs: forged", srsOf("no secret"), spam, evidence.Guarded{Relays: true, SRS: []string{"other", "a secret"}}, "relays", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := guarded(t, tt.marks).Judge(evidence.Report{
+				Raw: bounceWith(direct, tt.original), Reporter: "local", Received: now,
+				Envelope: evidence.Envelope{Recipients: []string{tt.rcpt}},
+			}, now)
+			got := []string{strings.Join(f.Proofs, ","), strings.Join(f.Signs, ","), f.Reason}
+			if diff := cmp.Diff([]string{tt.proofs, tt.signs, tt.reason}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if (f.Verdict == evidence.Proven) != (tt.reason == "") {
+				t.Errorf("verdict %s with reason %q", f.Verdict, f.Reason)
+			}
+		})
+	}
+}
+
+// srsOf is what postsrsd makes of joe@other.example with the secrets that the
+// tests use.
+func srsOf(secret string) string {
+	return evidence.SRS(secret, "6A", "other.example", "joe") + "@real.example"
+}
+
+// TestMessageIDWithExim holds a tag that Exim 4.96 made by the expansion in the
+// documentation of MessageIDMark.
+func TestMessageIDWithExim(t *testing.T) {
+	t.Parallel()
+	if got, want := idMark.Sign("E1tDxyz", "real.example"), "E1tDxyz.50c925bf0c@real.example"; got != want {
+		t.Errorf("signed %s, want %s", got, want)
+	}
+}
+
+// TestTrapBeatsSigns: an address that never sends proves more than any mark,
+// since the mark was copied.
+func TestTrapBeatsSigns(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t, func(c *evidence.Config) {
+		c.Guarded = []evidence.Guarded{{Reporter: "local", Domains: []string{"trap.example"}, MessageID: idMark}}
+	})
+	f := j.Judge(evidence.Report{
+		Raw: bounceWith(direct, strings.Replace(spam, "spam@pool.example", idMark.Sign("E1", "real.example"), 1)), Reporter: "local", Received: now,
+	}, now)
+	if f.Verdict != evidence.Proven || !slices.Equal(f.Proofs, []string{"trap"}) || !slices.Equal(f.Signs, []string{"message-id"}) {
+		t.Errorf("verdict %s (%s), proofs %v, signs %v", f.Verdict, f.Reason, f.Proofs, f.Signs)
+	}
+}
+
+// TestGuardedObservation: a proof without a trap is kept without a trap's domain.
+func TestGuardedObservation(t *testing.T) {
+	t.Parallel()
+	f := guarded(t, evidence.Guarded{BATV: []evidence.BATVKey{batvKey}}).Judge(evidence.Report{
+		Raw: bounceWith(direct, spam), Reporter: "local", Received: now,
+		Envelope: evidence.Envelope{Recipients: []string{"x@nobody.example", "jane@real.example"}},
+	}, now)
+	o, ok := f.Observation()
+	if !ok || o.TrapDomain != "" || o.Proofs != listing.ProofSetOf(listing.ProofBATV) || o.SPFFailed || f.RecipientTrap {
+		t.Errorf("kept %t: %+v", ok, o)
+	}
+}
+
+// TestQuestions: nothing is asked where the answer would change nothing.
+func TestQuestions(t *testing.T) {
+	t.Parallel()
+	j := guarded(t, evidence.Guarded{DKIM: true})
+	for name, tt := range map[string]struct {
+		raw  []byte
+		rcpt string
+		asks bool
+	}{
+		"a bounce":          {bounceWith(direct, spam), "jane@real.example", true},
+		"of a trap":         {bounceWith(direct, spam), "info@trap.example", true},
+		"of somebody":       {bounceWith(direct, spam), "joe@other.example", false},
+		"from nobody":       {bounceWith("", spam), "jane@real.example", false},
+		"without an origin": {bounceWith(direct, "From: a@b.example\nMessage-ID: <1@b.example>\n"), "jane@real.example", false},
+		"other mail":        {[]byte(direct + "From: a@b.example\nSubject: hello\n\nHow are you?\n"), "jane@real.example", false},
+	} {
+		q := j.Open(evidence.Report{Raw: tt.raw, Reporter: "local", Received: now, Envelope: evidence.Envelope{Recipients: []string{tt.rcpt}}}, now).Questions()
+		if (q.SPF != nil) != tt.asks || q.DKIM != nil {
+			t.Errorf("%s: %+v", name, q)
+		}
+	}
+}
+
+func TestGuardedConfig(t *testing.T) {
+	t.Parallel()
+	_, err := evidence.NewJudge(evidence.Config{
+		Reporters: []evidence.Reporter{{Name: "local"}},
+		Guarded: []evidence.Guarded{
+			{Reporter: "stranger", Domains: []string{"a.example"}},
+			{Reporter: "local"},
+			{Reporter: "local", Domains: []string{"b.example", "B.example."}},
+			{Reporter: "local", Domains: []string{"c.example"}, BATV: []evidence.BATVKey{batvKey, batvKey, {Number: 'x'}}, MessageID: &evidence.MessageIDMark{}},
+		},
+	})
+	if !errors.Is(err, evidence.ErrConfig) {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"no reporter has that name", "there are none", "b.example of \"local\" is there twice", "'3' is there twice", "'x' wants a number", "at least one domain"} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("%v does not say %q", err, words)
+		}
+	}
+	j := guarded(t, evidence.Guarded{})
+	if !j.Guards("local", "JANE@real.example") || j.Guards("other", "jane@real.example") || j.Guards("local", "jane@other.example") {
+		t.Error("guards the wrong addresses")
+	}
+}
