@@ -3,7 +3,9 @@ package integration_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,12 +42,35 @@ func newBuilds(dir string) *builds {
 
 func (b *builds) make(name string, flags ...string) (string, error) {
 	path := filepath.Join(b.dir, name)
+	if err := watchSources(); err != nil {
+		return "", err
+	}
 	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
 	out, err := exec.Command("go", append(args, "../cmd/backscatter")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	return path, nil
+}
+
+// watchSources looks at every source of the program, so that a cached result
+// of these tests does not outlive a change of what they test: the go command
+// remembers which files a test looked at, but not those of a build that it ran.
+func watchSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "dist") {
+			return filepath.SkipDir
+		}
+		if !d.IsDir() {
+			if _, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+				err = nil // an editor's file that has gone
+			}
+		}
+		return err
+	})
 }
 
 // raced reports whether these tests were built with the race detector.

@@ -18,8 +18,9 @@
 //     code of every class in use are always listed, 127.0.0.1 never, whatever
 //     the store holds.
 //   - A name of one to three octets or one to 31 nibbles exists, so that an
-//     answer for it never denies what lies below (RFC 8020); so does a name of
-//     four single digits, being an IPv4 address and the start of IPv6 ones.
+//     answer for it never denies what lies below (RFC 8020); so does the
+//     name of an IPv4 address of four single digits that is the start of IPv6
+//     names in use as well (1.0.0.2 is 2.0.0.1, and 2001::/16 lies below it).
 //   - The bytes of a file follow from the zone's settings and the snapshot
 //     alone, except that the stamp of rbldnsd's formats, which expires, moves on
 //     by whole days.
@@ -28,6 +29,8 @@
 // leave no way round: a wildcard answers for every name below it, partial names
 // and names longer than an address included; files answer the nibble form of
 // IPv4 addresses (::ffff:a.b.c.d) for the test points only, except rbldnsd with
-// IPv4 data, which maps them itself; rbldnsd knows no empty non-terminals; and
-// the age of the evidence in _status is told by the live server alone.
+// IPv4 data, which maps them itself; rbldnsd knows no empty non-terminals, has no
+// _status, gives a listing that is about to end its whole TTL, and reads octets
+// with leading zeros, so that it answers 066.2.0.192 as 192.0.2.66; and the age
+// of the evidence in _status is told by the live server alone.
 package zonefile
