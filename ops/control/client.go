@@ -25,12 +25,16 @@ import (
 type Client struct {
 	http  *http.Client
 	where string
+	wait  time.Duration // for the answer to a ping
 }
+
+// pingWait is far more than a daemon needs that does anything at all.
+const pingWait = 10 * time.Second
 
 // Dial returns a client of the daemon that listens on the unix socket. Nothing
 // is connected before the first request.
 func Dial(socket string) *Client {
-	return &Client{where: socket, http: &http.Client{Transport: &http.Transport{
+	return &Client{where: socket, wait: pingWait, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			d := net.Dialer{Timeout: 5 * time.Second}
 			return d.DialContext(ctx, "unix", socket)
@@ -43,16 +47,22 @@ func Dial(socket string) *Client {
 // Local returns a client whose requests s answers in this process, in the name
 // of by.
 func Local(s *Server, by listing.Actor) *Client {
-	return &Client{where: "this process", http: &http.Client{Transport: &localTransport{s, by}}}
+	return &Client{where: "this process", wait: pingWait, http: &http.Client{Transport: &localTransport{s, by}}}
 }
 
-// Ping asks whether anybody answers, and nothing else.
+// Ping asks whether anybody answers, and nothing else. A daemon that hangs is
+// not reachable.
 func (c *Client) Ping(ctx context.Context) error {
-	resp, err := c.do(ctx, http.MethodGet, "ping", nil, nil)
-	if err != nil {
-		return err
+	bounded, cancel := context.WithTimeout(ctx, c.wait)
+	defer cancel()
+	resp, err := c.do(bounded, http.MethodGet, "ping", nil, nil)
+	if err == nil {
+		return resp.Body.Close()
 	}
-	return resp.Body.Close()
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable) {
+		return fmt.Errorf("%w at %s: it does not answer within %s; see its log", ErrUnreachable, c.where, c.wait)
+	}
+	return err
 }
 
 // Close ends idle connections.

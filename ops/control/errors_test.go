@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -166,10 +167,11 @@ func TestTooLarge(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Status != http.StatusRequestEntityTooLarge || !strings.Contains(refused.Message, "import it in parts") {
 		t.Errorf("import: %v", err)
 	}
-	// One entry more than an order takes: 8 bytes a line, so well within the size.
-	_, err = f.client.Import(t.Context(), control.ImportRequest{Order: order, Format: "txt"}, strings.NewReader(many(1_000_001)))
-	if !errors.As(err, &refused) || refused.Code != control.CodeBadRequest || !strings.Contains(refused.Message, "1000001 entries in one order, want at most 1000000") {
-		t.Errorf("import: %v", err)
+	// One key more than an order takes, well within the size.
+	body := `{"reason":"x","prefixes":["10.0.0.0/8"` + strings.Repeat(`,"10.0.0.0/8"`, 1_000_000) + `]}`
+	status, text := f.raw(t, http.MethodPost, "/v1/unexempt", "", strings.NewReader(body))
+	if status != http.StatusBadRequest || !strings.Contains(text, "1000001 entries in one order, want at most 1000000") {
+		t.Errorf("unexempt: %d %s", status, text)
 	}
 	if n := f.store.Snapshot().Len(); n != 0 {
 		t.Errorf("%d entries are listed", n)
@@ -194,7 +196,18 @@ func TestUnreachable(t *testing.T) {
 	if !errors.Is(err, control.ErrUnreachable) || !strings.Contains(err.Error(), "start it with 'backscatter serve'") {
 		t.Error(err)
 	}
-	// Somebody who listens and says nothing is no reason to open the store.
+	// Somebody who listens and says nothing hangs; nobody waits for him for ever.
+	l, err := control.Listen(filepath.Join(tempDir(t), control.SocketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	mute := control.Dial(l.Addr().String())
+	defer mute.Close()
+	mute.SetWait(50 * time.Millisecond)
+	if err := mute.Ping(t.Context()); !errors.Is(err, control.ErrUnreachable) || !strings.Contains(err.Error(), "does not answer within 50ms") {
+		t.Error(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	f := newFixture(t)
