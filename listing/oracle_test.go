@@ -27,6 +27,8 @@ type model struct {
 	seen    map[int]bool
 	mirror  map[netip.Prefix]listing.Entry // what a secondary has, from the journal alone
 	through uint64
+	behind  []listing.Entry // what another secondary has, who asks now and then what differs
+	asked   uint64
 }
 
 type modelKey struct {
@@ -255,6 +257,17 @@ func (m *model) check(t *testing.T, s *running) {
 		m.through = c.Sequence
 	}
 	all := slices.Collect(snap.All())
+	if m.through%7 == 0 && m.through > m.asked {
+		d, err := s.Since(m.asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed, added := listing.Diff(m.behind, all)
+		if !slices.Equal(d.Removed, removed) || !slices.Equal(d.Added, added) || d.To != m.through {
+			t.Fatalf("since %d: %+v, want %+v away and %+v new", m.asked, d, removed, added)
+		}
+		m.behind, m.asked = all, m.through
+	}
 	if m.through != snap.Sequence() || len(all) != len(m.mirror) {
 		t.Fatalf("the journal makes %d entries at %d, published are %d at %d", len(m.mirror), m.through, len(all), snap.Sequence())
 	}
@@ -280,7 +293,7 @@ func TestStoreAgainstModel(t *testing.T) {
 				s := open(t, filepath.Join(t.TempDir(), "listing.db"), settings)
 				m := &model{
 					now: time.Now().UTC(), hosts: map[netip.Prefix]*modelKey{}, exempt: map[netip.Prefix]time.Time{},
-					seen: map[int]bool{}, mirror: map[netip.Prefix]listing.Entry{}, through: s.Snapshot().Sequence(),
+					seen: map[int]bool{}, mirror: map[netip.Prefix]listing.Entry{}, through: s.Snapshot().Sequence(), asked: s.Snapshot().Sequence(),
 				}
 				var played []string
 				t.Cleanup(func() {
