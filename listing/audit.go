@@ -22,6 +22,7 @@ const (
 	ActionUnexempt = "unexempt"
 	ActionApply    = "apply" // other settings
 	ActionRecover  = "recover"
+	ActionRevoke   = "revoke" // the detail tells what was chosen, and what ended by it
 
 	ActionEnrol     = "enrol" // these are about a reporter, which the detail names
 	ActionSuspend   = "suspend"

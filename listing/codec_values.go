@@ -218,6 +218,7 @@ const (
 	observationRecipient
 	observationOriginal
 	observationSubject
+	observationRevoked
 )
 
 // encodeObservation writes what the key (listing key, time, identity) does not
@@ -236,6 +237,7 @@ func encodeObservation(key []byte, o *Observation) []byte {
 		{observationRecipient, !o.Recipient.IsZero()},
 		{observationOriginal, !o.Original.IsZero()},
 		{observationSubject, !o.Traces.Subject.IsZero()},
+		{observationRevoked, o.Revoked != 0},
 	} {
 		if f.on {
 			flags |= f.flag
@@ -255,6 +257,9 @@ func encodeObservation(key []byte, o *Observation) []byte {
 		if !id.IsZero() {
 			e.fixed(id[:])
 		}
+	}
+	if o.Revoked != 0 {
+		e.uint(o.Revoked)
 	}
 	for _, text := range observationTexts(o) {
 		e.text(*text)
@@ -358,6 +363,11 @@ func openObservation(key, value []byte) (Observation, *decoder, error) {
 	}{{observationRecipient, &o.Recipient}, {observationOriginal, &o.Original}, {observationSubject, &o.Traces.Subject}} {
 		if has(field.flag) {
 			d.fixed(field.id[:])
+		}
+	}
+	if has(observationRevoked) {
+		if o.Revoked = d.uint(); o.Revoked == 0 {
+			d.fail("was withdrawn by no audit entry")
 		}
 	}
 	if d.err != nil {

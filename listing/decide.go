@@ -26,8 +26,11 @@ type Evidence struct {
 }
 
 // Evidence returns what the listing rule needs of the observation, with the
-// weight of its reporter.
+// weight of its reporter. What was withdrawn weighs nothing.
 func (o Observation) Evidence(weight float64) Evidence {
+	if o.Revoked != 0 {
+		weight = 0
+	}
 	return Evidence{
 		At: o.At, Class: o.Class, Level: o.Level,
 		Original: o.Original, Recipient: o.Recipient,

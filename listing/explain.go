@@ -61,6 +61,7 @@ type Event struct {
 	Sensor       string    `json:"sensor,omitempty"`
 	TrapDomain   string    `json:"trap_domain,omitempty"`
 	Recipient    ID        `json:"recipient,omitzero"`
+	Revoked      uint64    `json:"revoked,omitempty"` // the audit entry that withdrew it; it does not count
 	Original     ID        `json:"original,omitzero"`
 }
 
@@ -154,7 +155,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 		x.Events = append(x.Events, Event{
 			ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
 			Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
-			TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original,
+			TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original, Revoked: o.Revoked,
 		})
 		return len(x.Events) < explainLimit
 	})
@@ -204,7 +205,7 @@ func (x Explanation) Public() Explanation {
 	for _, e := range x.Events {
 		t := e.Traces
 		public := Event{
-			At: e.At, Class: e.Class, Level: e.Level, Proofs: e.Proofs, SPFFailed: e.SPFFailed,
+			At: e.At, Class: e.Class, Level: e.Level, Proofs: e.Proofs, SPFFailed: e.SPFFailed, Revoked: e.Revoked,
 			Traces: Traces{
 				MessageID: t.MessageID, QueueID: t.QueueID, ReportingMTA: t.ReportingMTA, Status: t.Status,
 				Diagnostic: t.Diagnostic, HELO: t.HELO, PTR: t.PTR, Origin: t.Origin, Product: t.Product,

@@ -147,19 +147,20 @@ func (s *ProofSet) UnmarshalText(text []byte) error {
 // no local part of a recipient, no subject and no body: only keyed hashes of
 // the first two.
 type Observation struct {
-	ID           ID         `json:"id"`           // the same for the same original, source and reporter
-	Addr         netip.Addr `json:"address"`      // the source: the accused, unmapped
-	Class        Class      `json:"class"`        // what it sent
-	At           time.Time  `json:"at"`           // when we received it, UTC, whole seconds
-	Level        Level      `json:"level"`        // A or B; C is kept and never counted
-	Proofs       ProofSet   `json:"proofs"`       // why it is misdirected
-	Reporter     string     `json:"reporter"`     // who reported it; never shown to the public
-	Organisation string     `json:"organisation"` // whose reporter that is; never shown to the public
-	Sensor       string     `json:"sensor"`       // how it came: smtp, report, lmtp, milter
-	TrapDomain   string     `json:"trap_domain"`  // domain of the trap, empty without one; never shown to the public
-	Recipient    ID         `json:"recipient"`    // keyed hash of the recipient
-	Original     ID         `json:"original"`     // identity of the message that it answers
-	SPFFailed    bool       `json:"spf_failed"`   // the source could have known: SPF fails for the origin
+	ID           ID         `json:"id"`                // the same for the same original, source and reporter
+	Addr         netip.Addr `json:"address"`           // the source: the accused, unmapped
+	Class        Class      `json:"class"`             // what it sent
+	At           time.Time  `json:"at"`                // when we received it, UTC, whole seconds
+	Level        Level      `json:"level"`             // A or B; C is kept and never counted
+	Proofs       ProofSet   `json:"proofs"`            // why it is misdirected
+	Reporter     string     `json:"reporter"`          // who reported it; never shown to the public
+	Organisation string     `json:"organisation"`      // whose reporter that is; never shown to the public
+	Sensor       string     `json:"sensor"`            // how it came: smtp, report, lmtp, milter
+	TrapDomain   string     `json:"trap_domain"`       // domain of the trap, empty without one; never shown to the public
+	Recipient    ID         `json:"recipient"`         // keyed hash of the recipient
+	Original     ID         `json:"original"`          // identity of the message that it answers
+	SPFFailed    bool       `json:"spf_failed"`        // the source could have known: SPF fails for the origin
+	Revoked      uint64     `json:"revoked,omitempty"` // number of the audit entry that withdrew it; it never counts again
 	Traces       Traces     `json:"traces"`
 }
 

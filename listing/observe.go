@@ -34,7 +34,7 @@ func (s *Store) Observe(ctx context.Context, o Observation) (Outcome, error) {
 func (o *Observation) normalise() error {
 	o.Addr = o.Addr.Unmap().WithZone("")
 	o.Traces.Origin = o.Traces.Origin.Unmap().WithZone("")
-	o.At = o.At.UTC().Truncate(time.Second)
+	o.At, o.Revoked = o.At.UTC().Truncate(time.Second), 0
 	switch {
 	case !o.Addr.IsValid():
 		return fmt.Errorf("no address: %w", ErrKey)
@@ -167,7 +167,7 @@ func (c *change) decide(r *record) Decision {
 		}
 	case d.List && !c.now.Before(r.Hold):
 		r.Evidence = &evidencePart{Since: c.now, Until: d.Until}
-		r.Evidence.Audit = c.noteListed(r, d)
+		r.Evidence.Audit = c.noteListed(r, d, "the listing rule was met")
 	default:
 		return d
 	}
@@ -181,13 +181,13 @@ func (c *change) decide(r *record) Decision {
 
 // noteListed leaves the decision in the audit, where it can be read for as
 // long as anybody may ask why.
-func (c *change) noteListed(r *record, d Decision) uint64 {
+func (c *change) noteListed(r *record, d Decision, why string) uint64 {
 	text, err := detail(d)
 	if err != nil {
 		c.log.Error("write a decision into the audit", slog.Any("err", err))
 	}
 	return c.note(AuditEntry{
-		Action: ActionEvidence, By: Actor{UID: -1, Name: actorEvidence}, Reason: "the listing rule was met",
+		Action: ActionEvidence, By: Actor{UID: -1, Name: actorEvidence}, Reason: why,
 		Prefixes: []netip.Prefix{r.Key.Prefix()}, Detail: text,
 	})
 }

@@ -35,7 +35,13 @@ type modelKey struct {
 	manual, evidence *time.Time // until; zero: permanent
 	from, hold       time.Time
 	expired          time.Time
-	received         []time.Time
+	received         []modelEvent
+}
+
+type modelEvent struct {
+	n       int
+	at      time.Time
+	revoked bool
 }
 
 func (m *model) key(p netip.Prefix) *modelKey {
@@ -105,9 +111,9 @@ func (m *model) advance(to time.Time) {
 
 func (m *model) decide(p netip.Prefix, k *modelKey) {
 	var last time.Time
-	for _, at := range k.received {
-		if at.After(k.from) && m.now.Sub(at) <= modelWindow && at.After(last) {
-			last = at
+	for _, e := range k.received {
+		if !e.revoked && e.at.After(k.from) && m.now.Sub(e.at) <= modelWindow && e.at.After(last) {
+			last = e.at
 		}
 	}
 	until := last.Add(modelWindow)
@@ -148,7 +154,9 @@ func (m *model) play(t *testing.T, s *running, r *rand.Rand, n int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch r.IntN(8) {
+	switch r.IntN(9) {
+	case 8:
+		return m.revoke(t, s, r)
 	case 0:
 		return fmt.Sprintf("list %s until %s: %t", wide, until, m.list(t, s, k, until))
 	case 1:
@@ -200,13 +208,61 @@ func (m *model) play(t *testing.T, s *running, r *rand.Rand, n int) string {
 		if !m.seen[n] && !stale {
 			m.seen[n] = true
 			mk := m.key(host)
-			mk.received = append(mk.received, at)
+			mk.received = append(mk.received, modelEvent{n: n, at: at})
 			if !m.isExempt(host) {
 				m.decide(host, mk)
 			}
 		}
 		return fmt.Sprintf("observe %s at %s", host, at)
 	}
+}
+
+// revoke withdraws one event, or all from a time on. A listing that is left
+// nothing to stand on ends; another ends no later than it would have.
+func (m *model) revoke(t *testing.T, s *running, r *rand.Rand) string {
+	t.Helper()
+	v := listing.Revocation{Event: id(r.IntN(modelSteps))}
+	if r.IntN(4) == 0 {
+		v = listing.Revocation{Since: m.now.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)}
+	}
+	withdrawn, ended := 0, 0
+	for _, k := range m.hosts {
+		touched := false
+		for i := range k.received {
+			e := &k.received[i]
+			if !e.revoked && (v.Event == id(e.n) || v.Event.IsZero() && !e.at.Before(v.Since)) {
+				e.revoked = true
+				withdrawn++
+				touched = touched || e.at.After(k.from)
+			}
+		}
+		if !touched || k.evidence == nil {
+			continue
+		}
+		if until := k.replay(); !until.After(m.now) {
+			k.evidence = nil
+			ended++
+		} else if until.Before(*k.evidence) {
+			k.evidence = &until
+		}
+	}
+	got, err := s.Revoke(t.Context(), operator, v)
+	if (err == nil) != (withdrawn > 0) || got.Observations != withdrawn || got.Ended != ended {
+		t.Fatalf("revoke %+v: %+v %v, want %d withdrawn and %d ended", v, got, err, withdrawn, ended)
+	}
+	return fmt.Sprintf("revoke %+v: %d, %d", v, withdrawn, ended)
+}
+
+// replay returns until when what is left would list the key.
+func (k *modelKey) replay() (until time.Time) {
+	left := slices.DeleteFunc(slices.Clone(k.received), func(e modelEvent) bool { return e.revoked || !e.at.After(k.from) })
+	slices.SortFunc(left, func(a, b modelEvent) int { return a.at.Compare(b.at) })
+	for _, e := range left {
+		if e.at.Before(until) || e.at.After(k.expired) {
+			until = e.at.Add(modelWindow)
+		}
+	}
+	return until
 }
 
 func (m *model) list(t *testing.T, s *running, k listing.Key, until time.Time) bool {

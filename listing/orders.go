@@ -65,13 +65,8 @@ func (r *refusals) err(order string) error {
 
 // order has fn run as a transaction of its own.
 func (s *Store) order(ctx context.Context, name string, o Order, items int, fn func(*change) ([]Problem, error)) (Result, error) {
-	switch {
-	case strings.TrimSpace(o.Reason) == "":
-		return Result{}, fmt.Errorf("%s: %w", name, ErrNoReason)
-	case len(o.Reason) > maxReason:
-		return Result{}, fmt.Errorf("%s: the reason has %d bytes, want at most %d", name, len(o.Reason), maxReason)
-	case items > maxItems:
-		return Result{}, fmt.Errorf("%s: %d at once, want at most %d", name, items, maxItems)
+	if err := checkOrder(name, o, items); err != nil {
+		return Result{}, err
 	}
 	var skipped []Problem
 	p, err := s.do(ctx, &request{order: func(c *change) (err error) {
@@ -89,6 +84,19 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 	r := p.change.result(o)
 	r.Skipped = skipped
 	return r, nil
+}
+
+// checkOrder wants what every order has.
+func checkOrder(name string, o Order, items int) error {
+	switch {
+	case strings.TrimSpace(o.Reason) == "":
+		return fmt.Errorf("%s: %w", name, ErrNoReason)
+	case len(o.Reason) > maxReason:
+		return fmt.Errorf("%s: the reason has %d bytes, want at most %d", name, len(o.Reason), maxReason)
+	case items > maxItems:
+		return fmt.Errorf("%s: %d at once, want at most %d", name, items, maxItems)
+	}
+	return nil
 }
 
 // List lists keys by an operator's word, all of them or, with a

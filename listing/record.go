@@ -93,12 +93,13 @@ const (
 	Expired  Removal = iota // evidence did not come again in time
 	Ended                   // the time that the operator had set was over
 	Delisted                // an operator removed it
+	Revoked                 // it leaned on evidence that was withdrawn
 	removals
 )
 
-var removalNames = [...]string{"expired", "ended", "delisted"}
+var removalNames = [...]string{"expired", "ended", "delisted", "revoked"}
 
-// String returns expired, ended or delisted.
+// String returns expired, ended, delisted or revoked.
 func (r Removal) String() string {
 	if int(r) < len(removalNames) {
 		return removalNames[r]
@@ -117,7 +118,7 @@ func (r *Removal) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("removal %q: want expired, ended or delisted", text)
+	return fmt.Errorf("removal %q: want expired, ended, delisted or revoked", text)
 }
 
 func (r *record) source() Source {
@@ -258,8 +259,8 @@ func (r *record) history(evidence []Evidence) History {
 		if p.How == Delisted {
 			h.Delisted = p.Removed
 		}
-		if p.By&ByEvidence == 0 {
-			continue
+		if p.By&ByEvidence == 0 || p.How == Revoked {
+			continue // it says nothing against the key
 		}
 		h.Earlier = append(h.Earlier, p.Removed)
 		if p.How == Expired {
