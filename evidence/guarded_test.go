@@ -67,6 +67,7 @@ func TestGuarded(t *testing.T) {
 		{"all that can be told", "jane@real.example", spam, everything, "batv,relays,message-id", "", ""},
 		{"one sign beats the proofs", tagged, spam, everything, "relays,message-id", "batv", evidence.ReasonGenuine},
 		{"srs: forwarded by us", srsOf("a secret"), spam, evidence.Guarded{BATV: batv.BATV, Relays: true, SRS: []string{"other", "a secret"}}, "relays", "srs", evidence.ReasonGenuine},
+		{"srs: forwarded by Exim 4.96", "SRS0=9fdd=jl=other.example=joe@real.example", spam, evidence.Guarded{SRS: []string{"secret"}}, "", "srs", evidence.ReasonGenuine},
 		{"srs: forged", srsOf("no secret"), spam, evidence.Guarded{Relays: true, SRS: []string{"other", "a secret"}}, "relays", "", ""},
 	}
 	for _, tt := range tests {

@@ -2,8 +2,10 @@ package evidence
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // SRS is defined with it
+	"crypto/md5"  //nolint:gosec // Exim's
+	"crypto/sha1" //nolint:gosec // that of all others
 	"encoding/base64"
+	"encoding/hex"
 	"strings"
 )
 
@@ -16,7 +18,8 @@ const minSRSHash = 4
 //	SRS0=HHHH=TT=domain=local@forwarder
 //
 // HHHH is the beginning of the HMAC-SHA1, in Base64, of the rest in lower case
-// without its separators. Then the bounce is one of mail that was forwarded,
+// without its separators (libsrs2, postsrsd), or of the HMAC-MD5, in
+// hexadecimal, of the address in lower case (Exim). Then the bounce is one of mail that was forwarded,
 // and goes to where it belongs. Its date is not looked at: a late bounce is one.
 func checkSRS(recipient string, secrets []string) bool {
 	at := strings.LastIndexByte(recipient, '@')
@@ -34,9 +37,18 @@ func checkSRS(recipient string, secrets []string) bool {
 		}
 		sum := base64.StdEncoding.EncodeToString(h.Sum(nil))
 		// Case is lost where mail goes, so it does not matter (as in libsrs2).
-		if n := len(parts[0]); n <= len(sum) && strings.EqualFold(sum[:n], parts[0]) {
+		if beginsWith(sum, parts[0]) {
+			return true
+		}
+		h = hmac.New(md5.New, []byte(secret))
+		h.Write([]byte(strings.ToLower(parts[3] + "@" + parts[2])))
+		if beginsWith(hex.EncodeToString(h.Sum(nil)), parts[0]) {
 			return true
 		}
 	}
 	return false
+}
+
+func beginsWith(sum, hash string) bool {
+	return len(hash) <= len(sum) && strings.EqualFold(sum[:len(hash)], hash)
 }

@@ -159,6 +159,10 @@ func (a *app) configCheck(_ *cobra.Command, args []string) error {
 	for _, warning := range c.Warnings() {
 		fmt.Fprintf(a.err, "backscatter: warning: %s\n", warning)
 	}
+	// The keys may be on another machine than the one on which this is checked.
+	if err := c.CheckKeys(); err != nil {
+		fmt.Fprintf(a.err, "backscatter: warning: the server will not start: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 	where := c.File
 	if where == "" {
 		where = "no file; the defaults"

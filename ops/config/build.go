@@ -199,6 +199,9 @@ func (c *Config) JudgeConfig(key [32]byte) (evidence.Config, error) {
 		Window:   c.Policy.Window,
 		Key:      key,
 	}
+	if out.Guarded, err = c.guarded(); err != nil {
+		return evidence.Config{}, err
+	}
 	for _, e := range c.Exempt {
 		out.Exempt = append(out.Exempt, e.Prefix)
 	}

@@ -26,6 +26,8 @@ type Config struct {
 	Intake          Intake        `key:"intake" doc:"How reports come in."`
 	Reporters       []Reporter    `key:"reporters" doc:"Who reports: operators of sensors, with the relays they trust."`
 	Traps           []Trap        `key:"traps" doc:"Addresses that never send mail, so that no answer can be meant for them. Each item has a domain or an address."`
+	Guarded         []Guarded     `key:"guarded" doc:"Domains that send mail, with what shows that a message is theirs: what answers mail without it is misdirected. Keys are in files that only the server may read (mode 0600), read at the start and at each reload."`
+	Lookups         Lookups       `key:"lookups" doc:"What is asked of the DNS about reports."`
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`

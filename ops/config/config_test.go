@@ -211,12 +211,13 @@ func TestEveryVariable(t *testing.T) {
 	byType := map[string]string{
 		"text": "x.example", "duration": "77s", "whole number": "1777", "number": "0.77",
 		"list of texts": "127.0.0.1:777", "list of prefixes": "198.51.100.0/25",
+		"true or false": "true",
 	}
 	byPath := map[string]string{
 		"http.listen": "127.0.0.1:777", "intake.smtp.listen": "127.0.0.1:777", "intake.smtp.reporter": "local",
 		"intake.smtp.max_size": "17777", "intake.smtp.max_recipients": "77",
 		"policy.profile": "solo", "policy.window": "77m", "policy.lifetime_max": "777h", "policy.score": "7.7", "policy.spf_factor": "1.77",
-		"log.level": "debug", "log.format": "json",
+		"lookups.timeout": "7s", "log.level": "debug", "log.format": "json",
 	}
 	count := 0
 	for _, f := range config.Reference() {

@@ -6,6 +6,7 @@ import (
 
 	"backscatter/dnsd"
 	"backscatter/evidence/intake"
+	"backscatter/evidence/lookup"
 	"backscatter/listing"
 	"backscatter/zonefile"
 )
@@ -51,6 +52,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			Relays:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 			Weight:       1,
 		}},
+		Lookups:         Lookups{Timeout: lookup.DefaultTimeout},
 		Policy:          PolicyFrom(policy),
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 20 * time.Second,

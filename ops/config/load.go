@@ -180,6 +180,10 @@ func (c *Config) complete(env environment) {
 		r := &c.Reporters[i]
 		r.Organisation = cmp.Or(r.Organisation, r.Name)
 	}
+	for i := range c.Guarded {
+		g := &c.Guarded[i]
+		g.Reporter = cmp.Or(g.Reporter, c.FirstReporter())
+	}
 	smtp := &c.Intake.SMTP
 	smtp.Reporter = cmp.Or(smtp.Reporter, c.FirstReporter())
 	smtp.Hostname = cmp.Or(smtp.Hostname, env.hostname)

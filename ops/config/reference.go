@@ -110,6 +110,11 @@ func WriteExample(w io.Writer) error {
 		{Domain: "trap.example", Senders: []string{"postmaster@trap.example"}},
 		{Address: "left-in-2009@example.org"},
 	}
+	c.Guarded = []Guarded{{
+		Reporter: "local", Domains: []string{"real.example"}, Relays: true,
+		BATVKeys: "/etc/backscatter/batv.keys", SRSKeys: "/etc/backscatter/srs.keys",
+		MessageIDDomains: []string{"real.example"}, MessageIDKeys: "/etc/backscatter/message-id.keys",
+	}}
 	c.Exempt = []Exempt{{Prefix: netip.MustParsePrefix("192.0.2.25/32"), Reason: "our own mail server"}}
 	export := defaultExport()
 	export.Zone, export.Dir, export.Every = "bl.example", "/var/lib/backscatter/export", time.Minute

@@ -31,6 +31,7 @@ func (c *Config) validate(p *problems) {
 	c.validateZones(p)
 	c.validateReporters(p)
 	c.validateTraps(p)
+	c.validateGuarded(p)
 	c.Policy.validate(p, "policy", c.ListingPolicy())
 	c.validateExempt(p)
 	c.validateExports(p)

@@ -11,6 +11,7 @@ import (
 
 	"backscatter/evidence"
 	"backscatter/evidence/intake"
+	"backscatter/evidence/lookup"
 	"backscatter/listing"
 	"backscatter/ops/config"
 	"backscatter/zonefile"
@@ -28,7 +29,7 @@ type rules struct {
 	config   *config.Config
 	zones    *zonefile.Set
 	traps    *evidence.Traps
-	judge    *evidence.Judge
+	judge    intake.Judge
 	settings listing.Settings
 }
 
@@ -49,7 +50,10 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the listing rule: %w", err)
 	}
-	return &rules{config: c, zones: zones, traps: judging.Traps, judge: judge, settings: settings}, nil
+	return &rules{
+		config: c, zones: zones, traps: judging.Traps, settings: settings,
+		judge: lookup.Judge{Judgement: judge, Lookup: c.Lookup()},
+	}, nil
 }
 
 // core is the part that a daemon and a command without a daemon share: the

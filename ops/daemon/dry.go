@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"backscatter/evidence"
+	"backscatter/evidence/lookup"
 	"backscatter/ops/config"
 	"backscatter/ops/control"
 )
@@ -16,10 +17,11 @@ func DryJudge(c *config.Config) (func(r control.ReportRequest, raw []byte, trunc
 	if err != nil {
 		return nil, err
 	}
-	judge, err := evidence.NewJudge(judging)
+	pure, err := evidence.NewJudge(judging)
 	if err != nil {
 		return nil, err
 	}
+	judge := lookup.Judge{Judgement: pure, Lookup: c.Lookup()}
 	return func(r control.ReportRequest, raw []byte, truncated bool) evidence.Finding {
 		now := time.Now()
 		r.Reporter = cmp.Or(r.Reporter, c.FirstReporter())
