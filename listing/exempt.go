@@ -47,12 +47,17 @@ func (st *state) readExemptions(tx *bolt.Tx) error {
 	if st.exempt, err = allExemptions(tx); err != nil {
 		return err
 	}
+	st.findHoles()
+	return nil
+}
+
+// findHoles brings what is searched in line with the exemptions.
+func (st *state) findHoles() {
 	st.holes = make([]netip.Prefix, 0, len(st.exempt))
 	for _, x := range st.exempt {
 		st.holes = append(st.holes, x.Prefix)
 	}
 	st.holes = disjoint(st.holes)
-	return nil
 }
 
 // exemption returns what exempts the whole of p. An exemption whose end has
