@@ -163,7 +163,9 @@ func TestTryFates(t *testing.T) {
 				see(1, "192.0.2.4") // one after the delist, which is half of what was asked
 				s.delist(0, "192.0.2.4")
 				time.Sleep(time.Second)
-				s.observe(func() listing.Observation { o := bounce(999, "192.0.2.4", time.Now()); o.Class = listing.ClassAutoreply; return o }())
+				weak := bounce(999, "192.0.2.4", time.Now())
+				weak.Class = listing.ClassAutoreply
+				s.observe(weak)
 				time.Sleep(2 * time.Hour)
 				before, err := s.Status()
 				if err != nil {
