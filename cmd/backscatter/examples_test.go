@@ -89,6 +89,7 @@ func TestExamples(t *testing.T) {
 
 // examplesNeed is what has to be done before the examples of a command.
 var examplesNeed = map[string]string{
+	"backscatter revoke":          "backscatter report --client-ip 192.0.2.66 --mail-from '' --rcpt left-in-2009@example.org trapped.eml",
 	"backscatter reporter resume": "backscatter reporter suspend friend --reason 'to have it'",
 }
 
@@ -118,6 +119,17 @@ state: other
 dns: {listen: ["127.0.0.1:0"]}
 http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}
+-- trapped.eml --
+From: MAILER-DAEMON@out.example
+To: left-in-2009@example.org
+Subject: failure notice
+
+Hi. This is the qmail-send program at out.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+This is a permanent error; I've given up. Sorry it didn't work out.
+
+<sales@out.example>:
+Sorry, no mailbox here by that name. (#5.1.1)
 -- bounce.eml --
 From: MAILER-DAEMON@out.example
 To: left-in-2009@example.org

@@ -131,6 +131,13 @@ func (a *app) printResult(r control.OrderResult) error {
 	for _, p := range r.Problems {
 		fmt.Fprintf(a.out, "! %s: %s\n", p.Key, p.Why)
 	}
+	if w := r.Withdrawn; w != nil {
+		what := "withdrawn"
+		if r.DryRun {
+			what = "would be withdrawn"
+		}
+		fmt.Fprintf(a.out, "%d observations of %d keys %s, and %d listings that do not stand without them\n", w.Observations, w.Keys, what, w.Ended)
+	}
 	_, err := fmt.Fprintf(a.out, "%d %s, %d %s, serial %d\n", r.NAdded, verbs[0], r.NRemoved, verbs[1], r.Serial)
 	return err
 }

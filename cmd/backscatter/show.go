@@ -153,7 +153,11 @@ func showEvents(b *strings.Builder, e listing.Explanation, most int) {
 			fmt.Fprintf(b, "  and %d more; --events %d shows them\n", len(e.Events)-i, len(e.Events))
 			break
 		}
-		fmt.Fprintf(b, "  %s %s, proof %s, level %s\n", stamp(event.At), event.Class, strings.Join(event.Proofs, " and "), event.Level)
+		withdrawn := ""
+		if event.Revoked != 0 {
+			withdrawn = ", withdrawn: does not count"
+		}
+		fmt.Fprintf(b, "  %s %s, proof %s, level %s%s\n", stamp(event.At), event.Class, strings.Join(event.Proofs, " and "), event.Level, withdrawn)
 		for _, line := range traces(event) {
 			fmt.Fprintf(b, "    %s\n", printable(line))
 		}
@@ -184,6 +188,9 @@ func traces(e listing.Event) []string {
 	line("reporting MTA", t.ReportingMTA, "HELO", t.HELO, "PTR", t.PTR)
 	line("status", t.Status, "diagnostic", t.Diagnostic)
 	line("the original came from", origin, "software", t.Product)
+	if !e.ID.IsZero() {
+		line("event", e.ID.String())
+	}
 	line("reporter", e.Reporter, "organisation", e.Organisation, "sensor", e.Sensor, "trap domain", e.TrapDomain)
 	return out
 }

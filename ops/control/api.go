@@ -157,6 +157,8 @@ type OrderResult struct {
 	Added    []Change          `json:"added,omitempty"`   // the first 100, or all with DryRun
 	Removed  []Change          `json:"removed,omitempty"` // the first 100, or all with DryRun
 	Problems []listing.Problem `json:"problems,omitempty"`
+
+	Withdrawn *Withdrawn `json:"withdrawn,omitempty"` // by a revocation
 }
 
 func orderResult(taken int, r listing.Result) OrderResult {
@@ -277,7 +279,7 @@ func statusOf(err error) (int, string) {
 		return cmp.Or(own.Status, http.StatusConflict), own.Code
 	case errors.Is(err, listing.ErrNotListed):
 		return http.StatusNotFound, CodeNotListed
-	case errors.Is(err, listing.ErrNotExempt), errors.Is(err, listing.ErrReporter):
+	case errors.Is(err, listing.ErrNotExempt), errors.Is(err, listing.ErrReporter), errors.Is(err, listing.ErrNoObservation):
 		return http.StatusNotFound, CodeNotFound
 	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt):
 		return http.StatusConflict, CodeConflict

@@ -76,6 +76,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/report", s.report)
 	s.post("/v1/reload", s.reload)
 	s.handleReporters()
+	s.post("/v1/revoke", s.revoke)
 	return s
 }
 
