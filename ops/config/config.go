@@ -34,6 +34,8 @@ type Config struct {
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" doc:"The longest that a stop may take before what still runs is cut off."`
 
+	// written are the keys of the highest level that the file has.
+	written []string
 	// strangers are variables of the environment that look like ours and name no key.
 	strangers []string
 }

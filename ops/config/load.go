@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"backscatter/listing"
@@ -108,12 +110,14 @@ func parse(name string, data []byte, env environment) (*Config, error) {
 	// A fresh instance a load, never used after it: viper is not safe for
 	// concurrent use, and must not keep a key that a new file lacks.
 	v := viper.New()
-	if err := v.MergeConfigMap(t.read(data)); err != nil {
+	written := t.read(data)
+	if err := v.MergeConfigMap(written); err != nil {
 		p.add("", "%s", err)
 	}
 	env.apply(v, p)
 	c := decode(v, flatten(reflect.ValueOf(*env.defaults(profileOf(v)))), p)
 	c.File = name
+	c.written = slices.Sorted(maps.Keys(written))
 	c.strangers = env.strangers()
 	c.complete(env)
 	c.validate(p)
@@ -122,6 +126,10 @@ func parse(name string, data []byte, env environment) (*Config, error) {
 	}
 	return c, nil
 }
+
+// Has reports whether the file says anything under a key of the highest level, as
+// opposed to the defaults and the environment.
+func (c *Config) Has(key string) bool { return slices.Contains(c.written, key) }
 
 // decode turns the layers into a configuration. What cannot be read is told,
 // and has its default in the result, so that nothing else is judged by it.
