@@ -8,7 +8,7 @@ import (
 
 func TestHas(t *testing.T) {
 	t.Parallel()
-	c, err := config.Parse("bl.yaml", []byte("policy: {originals: 4}\nexempt: []\n"), []string{"BACKSCATTER_LOG_LEVEL=debug"})
+	c, err := config.Parse("bl.yaml", []byte("policy: {originals: 4}\nexempt: []\n"), []string{"BACKSCATTER_LOG_LEVEL=debug", "HOME=/home/op"})
 	if err != nil {
 		t.Fatal(err)
 	}
