@@ -175,7 +175,7 @@ func (o *Original) bypassed(passed bool) Outcome {
 // signedBy tells whether the original carries a signature of the domains.
 // verified is what was found of those that it has.
 func (o *Original) signedBy(domains []string, verified Outcome) Outcome {
-	if o.Returned != ReturnedFull || o.raw == nil || !o.complete() {
+	if o.Returned != ReturnedFull || !o.whole || !o.complete() {
 		return Unknown
 	}
 	if len(o.signatures(domains)) == 0 {

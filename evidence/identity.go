@@ -31,7 +31,9 @@ func keyed(key [32]byte, recipient string) listing.ID {
 // same for all that one host says of one message, so that a delay and a later
 // failure count once. From the first of these that is there:
 //
-//  1. the original's Message-ID, returned or answered by In-Reply-To;
+//  1. the queue id of an Exim host, which tells no more than that and the Date in
+//     its warnings, and returns the original with its own trace line at the end;
+//     then the original's Message-ID, returned or answered by In-Reply-To;
 //  2. the envelope id that the sender chose (RFC 3464 §2.2.1), or the
 //     reporting host's queue id for the original;
 //  3. when the reporting host took the original, and for whom it failed;
@@ -40,6 +42,9 @@ func keyed(key [32]byte, recipient string) listing.ID {
 //     since they tell how long it was tried.
 func originalID(m *Message) listing.ID {
 	o := &m.Original
+	if id := m.eximID(); id != "" {
+		return identity("exim-id", id)
+	}
 	if o.MessageID != "" {
 		return identity("message-id", o.MessageID)
 	}
@@ -100,4 +105,31 @@ func plainAddress(s string) string {
 	}
 	s, _, _ = strings.Cut(strings.TrimSpace(s), " ")
 	return strings.ToLower(printable(s, maxAddress))
+}
+
+// eximID returns the queue id under which an Exim host had the original: by
+// the words of a warning, or by the newest trace line of what came back.
+func (m *Message) eximID() string {
+	if _, rest, ok := strings.Cut(m.text, "The message identifier is:"); ok {
+		rest = strings.TrimLeft(rest[:min(len(rest), 80)], " \t")
+		if id, _, _ := strings.Cut(rest, "\n"); eximForm(strings.TrimSpace(id)) {
+			return strings.TrimSpace(id)
+		}
+	}
+	if trail := m.Original.Trail; len(trail) > 0 && eximForm(trail[0].ID) {
+		return trail[0].ID
+	}
+	return ""
+}
+
+// eximForm reports whether id has the form of Exim's: 1tDxyz-000Abc-01, and
+// since Exim 4.97 1tDxyz-00000000Abc-01Az.
+func eximForm(id string) bool {
+	parts := strings.Split(id[:min(len(id), 32)], "-")
+	if len(parts) != 3 || len(parts[0]) != 6 || len(parts[1]) != 6 && len(parts[1]) != 11 || len(parts[2]) != 2 && len(parts[2]) != 4 {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return r != '-' && (r >= 0x80 || !wordByte(byte(r)) || r == '.' || r == '$' || r == ',')
+	})
 }

@@ -129,7 +129,7 @@ func (j *Judge) Open(r Report, now time.Time) *Case {
 	}
 	c.message = m
 	if r.Truncated {
-		m.Original.raw = nil // cut by us, so that no signature of it can verify
+		m.Original.whole = false // cut by us, so that no signature of it can verify
 	}
 	f.describe(m, m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == ""), j.config.Listable)
 	if c.reporter = j.reporters[r.Reporter]; c.reporter == nil {

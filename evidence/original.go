@@ -24,8 +24,8 @@ type Original struct {
 	Trail      []Received
 
 	quoted  bool         // found in the text, not in a part
-	body    []byte       // what came back of the body, still encoded
-	raw     []byte       // all that came back, as it stands; nil unless in a part of its own
+	raw     []byte       // all that came back of it, still encoded; nil when a budget cut it
+	whole   bool         // raw is the original as it was, with nothing changed
 	origins []netip.Addr // where it came from, the most trustworthy first
 }
 
@@ -154,10 +154,7 @@ func (m *Message) findReturned() bool {
 		if !ok {
 			continue
 		}
-		m.Original = Original{Returned: ReturnedHeaders, Header: header, body: body}
-		if p.embeds() && !m.Cut {
-			m.Original.raw = m.rawOf(i)
-		}
+		m.Original = Original{Returned: ReturnedHeaders, Header: header, raw: m.rawOf(i), whole: p.embeds() && !m.Cut}
 		if !p.headersOnly() && len(bytes.TrimSpace(body)) > 0 {
 			m.Original.Returned = ReturnedFull
 		}
@@ -195,12 +192,34 @@ func (m *Message) embedded(i int) (Header, []byte, bool) {
 	return child.Header, child.body, true
 }
 
-// rawOf returns the whole message within part i.
+// rawOf returns the message within part i, as far as it came back.
 func (m *Message) rawOf(i int) []byte {
-	if p := &m.Parts[i]; p.encoded() {
-		return p.decoded(maxMessage)
+	switch p := &m.Parts[i]; {
+	case p.encoded() && p.embeds():
+		return p.decoded(maxParse)
+	case p.embeds():
+		return m.Parts[i+1].raw
 	}
-	return m.Parts[i+1].raw
+	return m.Parts[i].raw
+}
+
+// texts returns what the original says in its text parts, decoded, to a limit.
+func (o *Original) texts() string {
+	if o.Returned != ReturnedFull || len(o.raw) == 0 {
+		return ""
+	}
+	w := walker{m: &Message{}, raw: o.raw[:min(len(o.raw), maxMessage)], current: -1}
+	w.eol = lineEnd(w.raw)
+	w.walk()
+	var b strings.Builder
+	for i := range w.m.Parts {
+		p := &w.m.Parts[i]
+		if room := maxText - b.Len(); room > 0 && p.textual() && len(p.body) > 0 {
+			b.Write(p.decoded(room))
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }
 
 // splitHeader reads the header at the start of a text of its own.
@@ -346,12 +365,29 @@ func (r *headerRun) proven() bool {
 
 func (r *headerRun) original(rest string) Original {
 	header, _ := splitHeader(bytes.Clone(r.block))
-	o := Original{Returned: ReturnedHeaders, Header: header, quoted: true, body: []byte(rest)}
+	o := Original{Returned: ReturnedHeaders, Header: header, quoted: true}
 	blank, body, _ := strings.Cut(rest, "\n")
 	if strings.Trim(blank, quoting) == "" && strings.Trim(body, quoting) != "" {
 		o.Returned = ReturnedFull
+		o.raw = append(append(bytes.Clone(r.block), '\n'), r.unquote(body)...)
 	}
 	return o
+}
+
+// unquote removes from each line what stands before those of the header.
+func (r *headerRun) unquote(body string) string {
+	if r.prefix == "" {
+		return body
+	}
+	var b strings.Builder
+	for line := range strings.Lines(body) {
+		rest, ok := strings.CutPrefix(line, r.prefix)
+		if !ok { // an empty line loses the space behind its mark
+			rest, _ = strings.CutPrefix(line, strings.TrimRight(r.prefix, " \t"))
+		}
+		b.WriteString(rest)
+	}
+	return b.String()
 }
 
 // quoting is what stands before quoted lines and between texts.

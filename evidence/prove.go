@@ -78,7 +78,7 @@ func traces(m *Message, a attribution, f Finding) listing.Traces {
 		PTR:       cut(a.ptr),
 		Origin:    f.Original.Origin,
 		Product:   f.Product,
-		URLHosts:  urlHosts(m.Original.body),
+		URLHosts:  urlHosts(m.Original.texts()),
 	}
 	if d := m.DSN; d != nil {
 		t.ReportingMTA = cut(d.ReportingMTA)
@@ -102,11 +102,9 @@ const (
 	maxHostLen = 253 // RFC 1035 §3.1, as text
 )
 
-// urlHosts returns the hosts of the first URLs in the original's body, as it
-// stands in the message.
-func urlHosts(body []byte) []string {
+// urlHosts returns the hosts of the first URLs in the original's text.
+func urlHosts(text string) []string {
 	var hosts []string
-	text := string(body[:min(len(body), maxText)])
 	for len(hosts) < maxHosts {
 		at := strings.Index(text, "://")
 		if at < 0 {

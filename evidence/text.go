@@ -126,6 +126,8 @@ func stripHTML(html string) (text string, links int) {
 		switch name {
 		case "br", "p", "div", "tr", "li", "h1", "h2", "h3", "table", "pre", "hr", "/p", "/div", "/tr":
 			b.WriteByte('\n')
+			// The end of the line behind a break is no second one.
+			html = strings.TrimPrefix(strings.TrimPrefix(html, "\r"), "\n")
 		case "td", "th":
 			b.WriteByte(' ')
 		case "a":
