@@ -17,7 +17,12 @@ func (a *app) policyCommand() *cobra.Command {
 		Short:   "Print the listing rule in force",
 		Long:    "Print the listing rule in force, in words that can be published (RFC 6471 §2.1.1).",
 		Example: "  backscatter policy",
-		Args:    noArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("policy: unknown command %q, want try or nothing", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
 				p, err := c.Policy(cmd.Context())
@@ -33,6 +38,7 @@ func (a *app) policyCommand() *cobra.Command {
 		},
 	}
 	a.jsonFlag(cmd)
+	cmd.AddCommand(a.policyTryCommand())
 	return cmd
 }
 

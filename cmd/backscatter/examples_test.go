@@ -119,6 +119,8 @@ state: other
 dns: {listen: ["127.0.0.1:0"]}
 http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}
+-- stricter.yaml --
+policy: {profile: solo, originals: 10}
 -- trapped.eml --
 From: MAILER-DAEMON@out.example
 To: left-in-2009@example.org
