@@ -22,7 +22,6 @@ type state struct {
 	meta    meta
 	exempt  []Exemption    // in force, sorted by prefix; replaced, never changed
 	holes   []netip.Prefix // the same without overlaps
-	widths  [129]int       // operator's prefixes wider than a host, by length in the space of IPv6
 	endings []Ending       // listings that end soon
 	soon    time.Time      // how far the table of endings reaches
 
@@ -37,6 +36,7 @@ type change struct {
 	log      *slog.Logger
 	settings *Settings
 	current  *Snapshot
+	lex      *lexicon
 	weigh    weigher // reporters, as of now
 
 	dirty   []netip.Prefix // where what is published may differ
@@ -49,7 +49,7 @@ type change struct {
 }
 
 func (s *Store) newChange(tx *bolt.Tx) *change {
-	c := &change{state: s.state, tx: tx, now: now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load()}
+	c := &change{state: s.state, tx: tx, now: now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), lex: newLexicon(tx)}
 	c.weigh = c.weigher(c.settings, c.now)
 	return c
 }
@@ -68,15 +68,15 @@ func (c *change) record(k Key) (*record, error) {
 // readRecord returns nil when there is none.
 func readRecord(tx *bolt.Tx, k Key) (*record, error) {
 	key := prefixKey(k.Prefix())
-	value := tx.Bucket(bucketRecords).Get(key[:])
+	value := tx.Bucket(bucketRecords).Get(key)
 	if value == nil {
 		return nil, nil //nolint:nilnil // no record is no error
 	}
-	return loadRecord(key[:], value)
+	return loadRecord(newLexicon(tx), key, value)
 }
 
-func loadRecord(key, value []byte) (*record, error) {
-	r, err := decodeRecord(key, value)
+func loadRecord(lex *lexicon, key, value []byte) (*record, error) {
+	r, err := decodeRecord(lex, key, value)
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +92,18 @@ func (c *change) save(r *record) error {
 	if err := c.index(r); err != nil {
 		return err
 	}
-	if err := c.bucket(bucketRecords).Put(key[:], r.encode(key[:])); err != nil {
+	value, err := r.encode(c.lex, key)
+	if err == nil {
+		err = c.bucket(bucketRecords).Put(key, value)
+	}
+	if err != nil {
 		return fmt.Errorf("write record %s: %w", r.Key, err)
 	}
 	if manual := r.Manual != nil; manual != r.manual && !r.Key.IsHost() {
 		if manual {
-			c.widths[key[16]]++
+			c.meta.Widths[spread(r.Key.Prefix())]++
 		} else {
-			c.widths[key[16]]--
+			c.meta.Widths[spread(r.Key.Prefix())]--
 		}
 	}
 	until, changed := r.until(), r.entry() != r.was
@@ -119,12 +123,27 @@ const (
 	wakeExemption
 )
 
-// wakeKeyBytes is the length of a key of the expiry index.
-const wakeKeyBytes = timeBytes + keyBytes + 1
+// wake is what a key of the expiry index says.
+type wake struct {
+	at   time.Time
+	p    netip.Prefix
+	kind byte
+}
 
 func wakeKey(at time.Time, p netip.Prefix, kind byte) []byte {
-	key := prefixKey(p)
-	return append(append(appendTime(make([]byte, 0, wakeKeyBytes), at), key[:]...), kind)
+	return append(append(appendTime(make([]byte, 0, timeBytes+keyBytes6+1), at), prefixKey(p)...), kind)
+}
+
+// wakeOf reads a key of the expiry index.
+func wakeOf(key []byte) (w wake, ok bool) {
+	if len(key) <= timeBytes {
+		return w, false
+	}
+	p, kind, ok := cutPrefix(key[timeBytes:])
+	if !ok || len(kind) != 1 {
+		return w, false
+	}
+	return wake{timeOf(key), p, kind[0]}, true
 }
 
 // index keeps the record's place in the expiry index. A renewal, which only
@@ -160,9 +179,9 @@ func (c *change) wakeAt(at time.Time, p netip.Prefix, kind byte) error {
 
 // covering returns the record of the operator's prefix that holds p and is
 // wider than a host, if there is one.
-func (c *change) covering(p netip.Prefix) (*record, error) { return covering(c.tx, &c.widths, p) }
+func (c *change) covering(p netip.Prefix) (*record, error) { return covering(c.tx, &c.meta.Widths, p) }
 
-func covering(tx *bolt.Tx, widths *[129]int, p netip.Prefix) (*record, error) {
+func covering(tx *bolt.Tx, widths *widths, p netip.Prefix) (*record, error) {
 	base := 0
 	least := MinBits6
 	if p.Addr().Is4() {
@@ -206,8 +225,9 @@ func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) {
 // records calls fn with every record that lies inside p.
 func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
 	first, last := keysOf(p)
+	lex := newLexicon(tx)
 	cursor := tx.Bucket(bucketRecords).Cursor()
-	for key, value := cursor.Seek(first[:]); key != nil && bytes.Compare(key, last[:]) <= 0; key, value = cursor.Next() {
+	for key, value := cursor.Seek(first); key != nil && bytes.Compare(key, last) <= 0; key, value = cursor.Next() {
 		q, ok := prefixOf(key)
 		if !ok {
 			return fmt.Errorf("key %x of a record is no prefix: %w", key, ErrDamaged)
@@ -215,7 +235,7 @@ func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
 		if !covers(p, q) {
 			continue
 		}
-		r, err := loadRecord(key, value)
+		r, err := loadRecord(lex, key, value)
 		if err != nil {
 			return err
 		}
@@ -339,9 +359,10 @@ func detail(v any) (json.RawMessage, error) {
 // entryHash is what an entry adds to the digest of all that is published. The
 // sum does not depend on the order, so that a change costs what it changes.
 func entryHash(e Entry) uint64 {
-	var b [keyBytes + 11]byte
-	key := prefixKey(e.Prefix)
-	copy(b[:], key[:])
+	var b [28]byte
+	addr := e.Prefix.Addr().As16()
+	copy(b[:], addr[:])
+	b[16] = byte(spread(e.Prefix))
 	binary.BigEndian.PutUint16(b[17:], uint16(e.Classes))
 	b[19] = byte(e.Class)
 	binary.BigEndian.PutUint16(b[20:], e.Summary.Events)

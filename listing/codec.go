@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -41,6 +42,9 @@ func (e *encoder) uint(v uint64)    { e.b = binary.AppendUvarint(e.b, v) }
 func (e *encoder) fixed(v []byte)   { e.b = append(e.b, v...) }
 func (e *encoder) text(v string)    { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
 func (e *encoder) time(t time.Time) { e.uint(packTime(t)) }
+
+// from writes a time that is near another, which the decoder knows by then.
+func (e *encoder) from(base, t time.Time) { e.uint(packTimeFrom(base, t)) }
 
 func (e *encoder) bool(v bool) {
 	if v {
@@ -153,7 +157,7 @@ func (d *decoder) count() int {
 
 func (d *decoder) text() string     { return string(d.take(d.count())) }
 func (d *decoder) fixed(dst []byte) { copy(dst, d.take(len(dst))) }
-func (d *decoder) time() time.Time  { return d.unpackTime(d.uint()) }
+func (d *decoder) time() time.Time  { return d.from(time.Time{}) }
 
 func (d *decoder) prefix() netip.Prefix {
 	addr, bits := make([]byte, 16), int(d.byte())
@@ -184,83 +188,117 @@ const (
 
 // packTime returns 0 for the zero time and else, plus one, the zigzag form of
 // the distance in seconds from the epoch.
-func packTime(t time.Time) uint64 {
+func packTime(t time.Time) uint64 { return packTimeFrom(time.Time{}, t) }
+
+// packTimeFrom counts from a base instead, unless that is the zero time.
+func packTimeFrom(base, t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
 	}
-	v := min(max(t.Unix(), minUnix), maxUnix) - epoch
+	v := clampUnix(t) - origin(base)
 	return uint64(v<<1^v>>63) + 1
 }
 
-func (d *decoder) unpackTime(v uint64) time.Time {
+func clampUnix(t time.Time) int64 { return min(max(t.Unix(), minUnix), maxUnix) }
+
+func origin(base time.Time) int64 {
+	if base.IsZero() {
+		return epoch
+	}
+	return clampUnix(base)
+}
+
+// from reads a time that [encoder.from] wrote.
+func (d *decoder) from(base time.Time) time.Time {
+	v := d.uint()
 	if v == 0 {
 		return time.Time{}
 	}
 	v--
-	unix := int64(v>>1) ^ -int64(v&1)
-	if unix > maxUnix-epoch || unix < minUnix-epoch {
+	distance := int64(v>>1) ^ -int64(v&1)
+	first := origin(base)
+	if distance > maxUnix-first || distance < minUnix-first {
 		d.fail("has a time out of range")
 		return time.Time{}
 	}
-	return time.Unix(unix+epoch, 0).UTC()
+	return time.Unix(first+distance, 0).UTC()
 }
 
 const (
-	keyBytes   = 17 // address and length
-	timeBytes  = 8
+	keyBytes4  = 1 + 4 + 1  // family, address and length
+	keyBytes6  = 1 + 16 + 1 // the same of IPv6
+	timeBytes  = 5
 	mappedBits = 96 // RFC 4291 §2.5.5.2: ::ffff:0:0/96 holds IPv4
 )
 
-// prefixKey returns the 17 bytes under which a prefix is stored: the address,
-// IPv4 in its mapped form, and the length in the space of IPv6. So the bytes
-// sort as ComparePrefix does, within one family.
-func prefixKey(p netip.Prefix) [keyBytes]byte {
-	var key [keyBytes]byte
-	addr := p.Addr().As16()
-	copy(key[:], addr[:])
-	key[16] = byte(p.Bits())
+// The first byte of a stored prefix.
+const (
+	family4 byte = 4
+	family6 byte = 6
+)
+
+// prefixKey returns the bytes under which a prefix is stored: the family, the
+// address, and the length. They sort as ComparePrefix does.
+func prefixKey(p netip.Prefix) []byte {
 	if p.Addr().Is4() {
-		key[16] += mappedBits
+		a := p.Addr().As4()
+		return append(append(append(make([]byte, 0, keyBytes4), family4), a[:]...), byte(p.Bits()))
 	}
-	return key
+	a := p.Addr().As16()
+	return append(append(append(make([]byte, 0, keyBytes6), family6), a[:]...), byte(p.Bits()))
 }
 
 // keysOf returns the least and the greatest key that a prefix inside p can
 // have.
-func keysOf(p netip.Prefix) (first, last [keyBytes]byte) {
+func keysOf(p netip.Prefix) (first, last []byte) {
 	first = prefixKey(p)
-	bits := int(first[keyBytes-1])
-	first[keyBytes-1] = 0
-	last = first
-	for i := range last {
+	length := len(first) - 1
+	first[length] = 0
+	last = bytes.Clone(first)
+	last[length] = 0xff
+	for i := range last[1:length] {
 		switch {
-		case i >= (bits+7)/8:
-			last[i] = 0xff
-		case i == bits/8:
-			last[i] |= 0xff >> (bits % 8)
+		case i >= (p.Bits()+7)/8:
+			last[1+i] = 0xff
+		case i == p.Bits()/8:
+			last[1+i] |= 0xff >> (p.Bits() % 8)
 		}
 	}
 	return first, last
 }
 
-// prefixOf reads what prefixKey wrote. The whole of ::ffff:0:0/96 is IPv6,
-// since all of IPv4 is no prefix that the store knows.
+// cutPrefix reads what prefixKey wrote from the front of a longer key.
+func cutPrefix(key []byte) (p netip.Prefix, rest []byte, ok bool) {
+	switch {
+	case len(key) >= keyBytes4 && key[0] == family4:
+		p, rest = netip.PrefixFrom(netip.AddrFrom4([4]byte(key[1:])), int(key[keyBytes4-1])), key[keyBytes4:]
+	case len(key) >= keyBytes6 && key[0] == family6:
+		p, rest = netip.PrefixFrom(netip.AddrFrom16([16]byte(key[1:])), int(key[keyBytes6-1])), key[keyBytes6:]
+	default:
+		return p, nil, false
+	}
+	return p, rest, p.IsValid() && p.Masked() == p
+}
+
+// prefixOf reads what prefixKey wrote.
 func prefixOf(key []byte) (netip.Prefix, bool) {
-	if len(key) < keyBytes || key[16] > 128 {
-		return netip.Prefix{}, false
+	p, rest, ok := cutPrefix(key)
+	return p, ok && len(rest) == 0
+}
+
+// spread returns the length of a prefix in the space of IPv6, in which IPv4
+// is mapped.
+func spread(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return mappedBits + p.Bits()
 	}
-	addr, bits := netip.AddrFrom16([16]byte(key[:16])), int(key[16])
-	if addr.Is4In6() && bits > mappedBits {
-		addr, bits = addr.Unmap(), bits-mappedBits
-	}
-	p := netip.PrefixFrom(addr, bits)
-	return p, p.Masked() == p
+	return p.Bits()
 }
 
 // keyOf reads the key of a record.
 func keyOf(b []byte) (Key, error) {
 	p, ok := prefixOf(b)
-	if !ok || len(b) != keyBytes {
+	if !ok {
 		return Key{}, fmt.Errorf("key %x is no prefix: %w", b, ErrDamaged)
 	}
 	key, err := PrefixKey(p)
@@ -270,13 +308,15 @@ func keyOf(b []byte) (Key, error) {
 	return key, nil
 }
 
-// appendTime appends t as eight bytes that sort as time does.
+// appendTime appends t as five bytes that sort as time does: seconds since
+// 1970, which they hold for the next 34 000 years.
 func appendTime(b []byte, t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
+	v := uint64(max(t.Unix(), 0))
+	return append(b, byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
 func timeOf(b []byte) time.Time {
-	return time.Unix(int64(binary.BigEndian.Uint64(b)), 0).UTC()
+	return time.Unix(int64(b[0])<<32|int64(binary.BigEndian.Uint32(b[1:])), 0).UTC()
 }
 
 // numberKey is the key of a serial or of an audit entry.

@@ -3,7 +3,7 @@ package listing
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
+	"math"
 	"time"
 )
 
@@ -11,15 +11,16 @@ import (
 // of its form in the lower. A new form gets a new number, and its decoder reads
 // the old one as long as a migration has not rewritten it.
 const (
-	metaVersion        = 0x11
-	recordVersion      = 0x21
-	observationVersion = 0x31
-	stampVersion       = 0x41
+	metaVersion        = 0x12
+	recordVersion      = 0x22
+	observationVersion = 0x32
+	stampVersion       = 0x42
 	exemptionVersion   = 0x51
 	changeVersion      = 0x61
 	auditVersion       = 0x71
 	indexVersion       = 0x81
 	reporterVersion    = 0xa1
+	textVersion        = 0xb1
 )
 
 // meta is the state of the store as a whole: one value, written by every
@@ -37,6 +38,39 @@ type meta struct {
 	Audit        uint64    // number of the newest audit entry
 	AuditHash    [32]byte  // its hash
 	Observations uint64    // kept
+	Widths       widths    // operators' prefixes
+}
+
+// widths counts operators' prefixes that are wider than a host, by their length
+// in the space of IPv6.
+type widths [129]int
+
+func (e *encoder) widths(w *widths) {
+	n := 0
+	for _, count := range w {
+		if count != 0 {
+			n++
+		}
+	}
+	e.uint(uint64(n))
+	for bits, count := range w {
+		if count != 0 {
+			e.byte(byte(bits))
+			e.uint(uint64(count))
+		}
+	}
+}
+
+func (d *decoder) widths() (w widths) {
+	for range d.count() {
+		bits, count := int(d.byte()), d.small()
+		if bits >= len(w) || w[bits] != 0 || count == 0 && d.err == nil {
+			d.fail("counts %d prefixes of %d bits", count, bits)
+			return w
+		}
+		w[bits] = count
+	}
+	return w
 }
 
 func (m *meta) encode(key []byte) []byte {
@@ -53,6 +87,7 @@ func (m *meta) encode(key []byte) []byte {
 	e.uint(m.Audit)
 	e.fixed(m.AuditHash[:])
 	e.uint(m.Observations)
+	e.widths(&m.Widths)
 	return e.seal(key)
 }
 
@@ -64,107 +99,8 @@ func decodeMeta(key, value []byte) (meta, error) {
 	m.Newest, m.Audit = d.time(), d.uint()
 	d.fixed(m.AuditHash[:])
 	m.Observations = d.uint()
+	m.Widths = d.widths()
 	return m, d.finish()
-}
-
-// What a flag of a record says is present.
-const (
-	recordManual byte = 1 << iota
-	recordEvidence
-	recordPublished
-	recordDelisted
-)
-
-func (r *record) encode(key []byte) []byte {
-	e := newEncoder(recordVersion)
-	var flags byte
-	set := func(flag byte, on bool) bool {
-		if on {
-			flags |= flag
-		}
-		return on
-	}
-	manual := set(recordManual, r.Manual != nil)
-	evidence := set(recordEvidence, r.Evidence != nil)
-	published := set(recordPublished, r.Published != Summary{})
-	delisted := set(recordDelisted, !r.CountFrom.IsZero() || !r.Hold.IsZero())
-	e.byte(flags)
-	if manual {
-		e.time(r.Manual.At)
-		e.time(r.Manual.Until)
-		e.text(r.Manual.Reason)
-		e.text(r.Manual.By)
-	}
-	if evidence {
-		e.time(r.Evidence.Since)
-		e.time(r.Evidence.Until)
-		e.time(r.Evidence.Last)
-		e.uint(uint64(r.Evidence.Events))
-		e.uint(uint64(r.Evidence.Classes))
-		e.byte(byte(r.Evidence.Class))
-		e.uint(r.Evidence.Audit)
-	}
-	if published {
-		e.summary(r.Published)
-	}
-	if delisted {
-		e.time(r.CountFrom)
-		e.time(r.Hold)
-	}
-	e.time(r.First)
-	e.time(r.Last)
-	e.uint(uint64(r.Kept))
-	e.time(r.Wake)
-	e.uint(uint64(len(r.Past)))
-	for _, p := range r.Past {
-		e.time(p.Listed)
-		e.time(p.Removed)
-		e.byte(byte(p.By))
-		e.byte(byte(p.How))
-		e.text(p.Why)
-	}
-	return e.seal(key)
-}
-
-func decodeRecord(key, value []byte) (*record, error) {
-	k, err := keyOf(key)
-	if err != nil {
-		return nil, err
-	}
-	r := &record{Key: k}
-	d := openValue(key, value, recordVersion)
-	flags := d.byte()
-	if flags >= recordDelisted<<1 {
-		d.fail("has unknown flags %#x", flags)
-	}
-	if flags&recordManual != 0 {
-		r.Manual = &manualPart{At: d.time(), Until: d.time(), Reason: d.text(), By: d.text()}
-	}
-	if flags&recordEvidence != 0 {
-		r.Evidence = &evidencePart{
-			Since: d.time(), Until: d.time(), Last: d.time(),
-			Events: d.small(), Classes: d.classes(), Class: d.class(), Audit: d.uint(),
-		}
-	}
-	if flags&recordPublished != 0 {
-		r.Published = d.summary()
-	}
-	if flags&recordDelisted != 0 {
-		r.CountFrom, r.Hold = d.time(), d.time()
-	}
-	r.First, r.Last, r.Kept, r.Wake = d.time(), d.time(), d.small(), d.time()
-	for range d.count() {
-		r.Past = append(r.Past, Past{Listed: d.time(), Removed: d.time(), By: Source(d.byte()), How: Removal(d.byte()), Why: d.text()})
-	}
-	for _, p := range r.Past {
-		if p.How >= removals || p.By == 0 || p.By > ByEvidence|ByOperator {
-			d.fail("has a listing that ended in the unknown way %d of %d", p.How, p.By)
-		}
-	}
-	if err := d.finish(); err != nil {
-		return nil, fmt.Errorf("record %s: %w", k, err)
-	}
-	return r, nil
 }
 
 // small reads a number that a person could count to.
@@ -209,184 +145,20 @@ func (d *decoder) summary() Summary {
 	return s
 }
 
-// What a flag of an observation says is present or true.
-const (
-	observationSPF byte = 1 << iota
-	observationHost6
-	observationOrigin4
-	observationOrigin6
-	observationRecipient
-	observationOriginal
-	observationSubject
-	observationRevoked
-)
-
-// encodeObservation writes what the key (listing key, time, identity) does not
-// tell already.
-func encodeObservation(key []byte, o *Observation) []byte {
-	e := newEncoder(observationVersion)
-	var flags byte
-	for _, f := range []struct {
-		flag byte
-		on   bool
-	}{
-		{observationSPF, o.SPFFailed},
-		{observationHost6, o.Addr.Is6()},
-		{observationOrigin4, o.Traces.Origin.Is4()},
-		{observationOrigin6, o.Traces.Origin.Is6()},
-		{observationRecipient, !o.Recipient.IsZero()},
-		{observationOriginal, !o.Original.IsZero()},
-		{observationSubject, !o.Traces.Subject.IsZero()},
-		{observationRevoked, o.Revoked != 0},
-	} {
-		if f.on {
-			flags |= f.flag
-		}
-	}
-	e.byte(flags)
-	e.byte(byte(o.Class))
-	e.byte(byte(o.Level))
-	e.byte(byte(o.Proofs))
-	if o.Addr.Is6() {
-		e.fixed(o.Addr.AsSlice()[hostBits/8:])
-	}
-	if o.Traces.Origin.IsValid() {
-		e.fixed(o.Traces.Origin.AsSlice())
-	}
-	for _, id := range []ID{o.Recipient, o.Original, o.Traces.Subject} {
-		if !id.IsZero() {
-			e.fixed(id[:])
-		}
-	}
-	if o.Revoked != 0 {
-		e.uint(o.Revoked)
-	}
-	for _, text := range observationTexts(o) {
-		e.text(*text)
-	}
-	e.uint(uint64(len(o.Traces.URLHosts)))
-	for _, host := range o.Traces.URLHosts {
-		e.text(host)
-	}
-	return e.seal(key)
-}
-
-// ruleTexts is how many of the texts the listing rule looks at: the first.
-const ruleTexts = 4
-
-// observationTexts lists the texts of an observation in their stored order.
-func observationTexts(o *Observation) []*string {
-	t := &o.Traces
-	return []*string{
-		&o.Reporter, &o.Organisation, &o.Sensor, &o.TrapDomain,
-		&t.MessageID, &t.QueueID, &t.ReportingMTA, &t.Status, &t.Diagnostic, &t.HELO, &t.PTR, &t.FailedDomain, &t.Product,
-	}
-}
-
-func decodeObservation(key, value []byte) (Observation, error) {
-	o, d, err := openObservation(key, value)
-	if err != nil {
-		return o, err
-	}
-	for _, text := range observationTexts(&o) {
-		*text = d.text()
-	}
-	for range d.count() {
-		o.Traces.URLHosts = append(o.Traces.URLHosts, d.text())
-	}
-	if err := d.finish(); err != nil {
-		return o, fmt.Errorf("observation %s of %s: %w", o.ID, o.Addr, err)
-	}
-	return o, nil
-}
-
-// names keeps each of many equal texts once.
-type names map[string]string
-
-func (n names) of(text []byte) string {
-	name, ok := n[string(text)]
-	if !ok {
-		name = string(text)
-		n[name] = name
-	}
-	return name
-}
-
-// decode reads of an observation what the listing rule looks at: all but the
-// traces, which are most of its texts.
-func (n names) decode(key, value []byte) (Observation, error) {
-	o, d, err := openObservation(key, value)
-	if err != nil {
-		return o, err
-	}
-	for _, text := range observationTexts(&o)[:ruleTexts] {
-		*text = n.of(d.take(d.count()))
-	}
-	if d.err != nil {
-		return o, fmt.Errorf("observation %s of %s: %w", o.ID, o.Addr, d.err)
-	}
-	return o, nil
-}
-
-// openObservation reads what stands before the texts.
-func openObservation(key, value []byte) (Observation, *decoder, error) {
-	var o Observation
-	if len(key) != observationKeyBytes {
-		return o, nil, fmt.Errorf("observation %x: key has %d bytes: %w", key, len(key), ErrDamaged)
-	}
-	host, err := keyOf(key[:keyBytes])
-	if err != nil {
-		return o, nil, fmt.Errorf("observation %x: %w", key, err)
-	}
-	o.Addr = host.Prefix().Addr()
-	o.At = timeOf(key[keyBytes : keyBytes+timeBytes])
-	o.ID = ID(key[keyBytes+timeBytes:])
-	d := openValue(key, value, observationVersion)
-	flags := d.byte()
-	has := func(flag byte) bool { return flags&flag != 0 }
-	o.SPFFailed = has(observationSPF)
-	o.Class, o.Level, o.Proofs = d.class(), Level(d.byte()), ProofSet(d.byte())
-	if has(observationHost6) {
-		addr := o.Addr.As16()
-		d.fixed(addr[hostBits/8:])
-		o.Addr = netip.AddrFrom16(addr)
-	}
-	switch {
-	case has(observationOrigin4):
-		o.Traces.Origin, _ = netip.AddrFromSlice(d.take(4))
-	case has(observationOrigin6):
-		o.Traces.Origin, _ = netip.AddrFromSlice(d.take(16))
-	}
-	for _, field := range []struct {
-		flag byte
-		id   *ID
-	}{{observationRecipient, &o.Recipient}, {observationOriginal, &o.Original}, {observationSubject, &o.Traces.Subject}} {
-		if has(field.flag) {
-			d.fixed(field.id[:])
-		}
-	}
-	if has(observationRevoked) {
-		if o.Revoked = d.uint(); o.Revoked == 0 {
-			d.fail("was withdrawn by no audit entry")
-		}
-	}
-	if d.err != nil {
-		return o, nil, fmt.Errorf("observation %s of %s: %w", o.ID, host, d.err)
-	}
-	return o, d, nil
-}
-
-// encodeStamp writes a time alone: when an identity was seen.
+// encodeStamp writes a day: when an identity was seen.
 func encodeStamp(key []byte, t time.Time) []byte {
 	e := newEncoder(stampVersion)
-	e.time(t)
+	e.uint(uint64(DateOf(t)))
 	return e.seal(key)
 }
 
 func decodeStamp(key, value []byte) (time.Time, error) {
 	d := openValue(key, value, stampVersion)
-	t := d.time()
-	return t, d.finish()
+	day := d.uint()
+	if day > math.MaxUint16 {
+		d.fail("has the day %d", day)
+	}
+	return Date(day).Time(), d.finish()
 }
 
 func encodeExemption(key []byte, x *Exemption) []byte {
@@ -400,12 +172,12 @@ func encodeExemption(key []byte, x *Exemption) []byte {
 }
 
 func decodeExemption(key, value []byte) (Exemption, error) {
-	p, ok := prefixOf(key)
-	if !ok || len(key) != keyBytes+1 || key[keyBytes] > 1 {
+	p, kind, ok := cutPrefix(key)
+	if !ok || len(kind) != 1 || kind[0] > 1 {
 		return Exemption{}, fmt.Errorf("exemption %x: key is no prefix: %w", key, ErrDamaged)
 	}
 	d := openValue(key, value, exemptionVersion)
-	x := Exemption{Prefix: p, BuiltIn: key[keyBytes] == 1, Reason: d.text(), Until: d.time(), Observe: d.bool(), By: d.text(), At: d.time()}
+	x := Exemption{Prefix: p, BuiltIn: kind[0] == 1, Reason: d.text(), Until: d.time(), Observe: d.bool(), By: d.text(), At: d.time()}
 	if err := d.finish(); err != nil {
 		return x, fmt.Errorf("exemption %s: %w", p, err)
 	}

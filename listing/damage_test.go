@@ -71,8 +71,8 @@ func TestDamagedIndexHarmsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(key, value []byte) (newKey, newValue []byte){
 		"checksum": func(key, value []byte) ([]byte, []byte) { value[len(value)-1] ^= 1; return key, value },
-		"length":   func(key, value []byte) ([]byte, []byte) { return key[:20], value },
-		"prefix":   func(key, value []byte) ([]byte, []byte) { key[8+16] = 200; return key, value },
+		"length":   func(key, value []byte) ([]byte, []byte) { return key[:9], value },
+		"prefix":   func(key, value []byte) ([]byte, []byte) { key[5+5] = 200; return key, value },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,7 +23,7 @@ func exemptKey(p netip.Prefix, builtIn bool) []byte {
 	if builtIn {
 		kind = 1
 	}
-	return append(key[:], kind)
+	return append(key, kind)
 }
 
 // allExemptions reads every exemption in the order of their prefixes.

@@ -112,8 +112,8 @@ func (w *writer) pause() time.Duration {
 	sooner(w.refreshed.Add(w.refreshEvery()))
 	err := guard(func() error {
 		return w.db.View(func(tx *bolt.Tx) error {
-			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) > timeBytes && due(at, w.rested, restAfterFailure) {
-				sooner(timeOf(key[:timeBytes]))
+			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) >= timeBytes && due(at, w.rested, restAfterFailure) {
+				sooner(timeOf(key))
 			}
 			return nil
 		})
@@ -133,7 +133,7 @@ func (w *writer) expire(c *change) error {
 	var keys [][]byte
 	cursor := c.bucket(bucketExpiry).Cursor()
 	for key, value := cursor.First(); key != nil && len(keys) < limit; key, value = cursor.Next() {
-		if len(key) >= timeBytes && timeOf(key[:timeBytes]).After(c.now) {
+		if len(key) >= timeBytes && timeOf(key).After(c.now) {
 			break
 		}
 		// The key alone tells what to look at, and the record whether its time has
@@ -172,7 +172,7 @@ func (w *writer) expire(c *change) error {
 // postpone has the first entry of the index tried again later.
 func (w *writer) postpone(c *change) error {
 	key, _ := c.bucket(bucketExpiry).Cursor().First()
-	if len(key) != wakeKeyBytes {
+	if len(key) < timeBytes {
 		return nil
 	}
 	moved, value := later(key, c.now)
@@ -193,17 +193,14 @@ func later(key []byte, now time.Time) (moved, value []byte) {
 // prefix if a listing or exemption ended. What the entry is about may have moved:
 // then it has an entry of its own, or needs none.
 func (c *change) wake(key []byte) (netip.Prefix, error) {
-	if len(key) != wakeKeyBytes {
+	w, ok := wakeOf(key)
+	if !ok {
 		return netip.Prefix{}, nil // damaged, as was told; there is nothing to look at
 	}
-	p, ok := prefixOf(key[timeBytes:])
-	if !ok {
-		return netip.Prefix{}, nil
+	if w.kind == wakeExemption {
+		return c.endExemption(w.p)
 	}
-	if key[len(key)-1] == wakeExemption {
-		return c.endExemption(p)
-	}
-	k, err := PrefixKey(p)
+	k, err := PrefixKey(w.p)
 	if err != nil {
 		return netip.Prefix{}, nil //nolint:nilerr // no record has such a key
 	}
@@ -228,7 +225,7 @@ func (c *change) wake(key []byte) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	if before&^r.source() != 0 {
-		return p, nil
+		return w.p, nil
 	}
 	return netip.Prefix{}, nil
 }
@@ -264,13 +261,14 @@ func (s *Store) renewEndings() {
 func endingsUntil(tx *bolt.Tx, current *Snapshot, soon time.Time) (endings []Ending, err error) {
 	cursor := tx.Bucket(bucketExpiry).Cursor()
 	for key, _ := cursor.First(); key != nil && len(endings) < endingsLimit; key, _ = cursor.Next() {
-		if len(key) != wakeKeyBytes {
+		w, ok := wakeOf(key)
+		if !ok {
 			continue
 		}
-		if timeOf(key[:timeBytes]).After(soon) {
+		if w.at.After(soon) {
 			break
 		}
-		r, err := indexed(tx, key)
+		r, err := indexed(tx, w)
 		if errors.Is(err, ErrDamaged) {
 			continue // told when its time has come
 		}
@@ -289,12 +287,11 @@ func endingsUntil(tx *bolt.Tx, current *Snapshot, soon time.Time) (endings []End
 
 // indexed returns the record that an entry of the expiry index is about, and
 // nil when it is about something else.
-func indexed(tx *bolt.Tx, key []byte) (*record, error) {
-	p, ok := prefixOf(key[timeBytes:])
-	if !ok || key[len(key)-1] != wakeRecord {
+func indexed(tx *bolt.Tx, w wake) (*record, error) {
+	if w.kind != wakeRecord {
 		return nil, nil //nolint:nilnil // no record is no error
 	}
-	k, err := PrefixKey(p)
+	k, err := PrefixKey(w.p)
 	if err != nil {
 		return nil, nil //nolint:nilnil,nilerr // no record has such a key
 	}

@@ -18,11 +18,11 @@ import (
 
 // The schema of the file, and the words that tell it from any other bbolt file.
 const (
-	schema      = 1
+	schema      = 2
 	schemaMagic = "backscatter listing store"
 )
 
-// The buckets. Keys of prefixes are the 17 bytes of prefixKey.
+// The buckets. Prefixes stand as prefixKey writes them.
 var (
 	bucketMeta         = []byte("meta")         // the two keys below
 	bucketRecords      = []byte("records")      // prefix → record
@@ -33,17 +33,15 @@ var (
 	bucketExempt       = []byte("exempt")       // prefix, built in or not → exemption
 	bucketReporters    = []byte("reporters")    // name → enrolment; of those of the configuration only a suspension
 	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
+	bucketTexts        = []byte("texts")        // number → text, and back
 
 	buckets = [][]byte{
 		bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
-		bucketJournal, bucketExempt, bucketReporters, bucketAudit,
+		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts,
 	}
 	keySchema = []byte("schema")
 	keyState  = []byte("state")
 )
-
-// observationKeyBytes is the length of a key of an observation.
-const observationKeyBytes = keyBytes + timeBytes + len(ID{})
 
 // lockTimeout is how long to wait for another process to let the file go.
 const lockTimeout = time.Second
@@ -89,12 +87,23 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	err = guard(func() error { return db.View(checkSchema) })
+	old := false
+	err = guard(func() error {
+		return db.View(func(tx *bolt.Tx) (err error) {
+			old, err = checkSchema(tx)
+			return err
+		})
+	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	if db, err = openBolt(path, false); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if old {
+		if err := guard(func() error { return db.Update(migrate) }); err != nil {
+			return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+		}
 	}
 	if err := makeSentinel(path); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -181,45 +190,29 @@ func initialise(tx *bolt.Tx, now time.Time) error {
 			return fmt.Errorf("bucket %s: %w", name, err)
 		}
 	}
-	e := &encoder{b: []byte(schemaMagic)}
-	e.uint(schema)
-	b := tx.Bucket(bucketMeta)
-	if err := b.Put(keySchema, e.seal(keySchema)); err != nil {
+	if err := putSchema(tx, schema); err != nil {
 		return err
 	}
 	// The sequence starts at unix time, so that a store that is begun anew goes
 	// on after the serials of the one that was lost.
 	start := uint64(max(now.Unix(), 1))
 	m := meta{Sequence: start, Time: now, Base: start}
-	return b.Put(keyState, m.encode(keyState))
+	return tx.Bucket(bucketMeta).Put(keyState, m.encode(keyState))
 }
 
-// checkSchema refuses what this program did not write.
-func checkSchema(tx *bolt.Tx) error {
-	b := tx.Bucket(bucketMeta)
-	if b == nil {
-		return fmt.Errorf("%w: it has no bucket %q", ErrForeign, bucketMeta)
-	}
-	value := b.Get(keySchema)
-	if len(value) < len(schemaMagic)+sumBytes || string(value[:len(schemaMagic)]) != schemaMagic {
-		return fmt.Errorf("%w: it has no schema", ErrForeign)
-	}
-	body, sum := value[:len(value)-sumBytes], value[len(value)-sumBytes:]
-	if checksum(keySchema, body) != binary.BigEndian.Uint32(sum) {
-		return fmt.Errorf("schema has a wrong checksum: %w", ErrDamaged)
-	}
-	switch v, n := binary.Uvarint(body[len(schemaMagic):]); {
-	case n <= 0 || v == 0:
-		return fmt.Errorf("schema cannot be read: %w", ErrDamaged)
-	case v > schema:
-		return fmt.Errorf("%w: it has schema %d, this program knows %d; run the newer program", ErrTooNew, v, schema)
+// checkSchema refuses what this program did not write, and what lacks a bucket
+// of its schema. It reports whether that is an old one.
+func checkSchema(tx *bolt.Tx) (old bool, err error) {
+	version, err := readSchema(tx)
+	if err != nil || version < schema {
+		return err == nil, err
 	}
 	for _, name := range buckets {
 		if tx.Bucket(name) == nil {
-			return fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
+			return false, fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // Where bbolt keeps what precheck needs, from the start of a page: a header of

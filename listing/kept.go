@@ -20,30 +20,28 @@ const (
 
 // observationKey is the key under which an observation is kept.
 func observationKey(k Key, at time.Time, id ID) []byte {
-	prefix := prefixKey(k.Prefix())
-	key := append(make([]byte, 0, observationKeyBytes), prefix[:]...)
-	return append(appendTime(key, at), id[:]...)
+	return append(appendTime(prefixKey(k.Prefix()), at), id[:]...)
 }
 
 // decodeFunc reads an observation, or of it what is needed.
-type decodeFunc func(key, value []byte) (Observation, error)
+type decodeFunc func(lex *lexicon, key, value []byte) (Observation, error)
 
 // observations calls fn with what is kept of a key from the given time on,
 // newest first, until it returns false. What is damaged is told and passed over:
 // it can prove nothing.
 func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, decode decodeFunc, fn func(Observation) bool) {
-	prefix := prefixKey(k.Prefix())
-	last := append(bytes.Clone(prefix[:]), 0xff)
+	prefix, lex := prefixKey(k.Prefix()), newLexicon(tx)
+	last := append(bytes.Clone(prefix), 0xff)
 	cursor := tx.Bucket(bucketObservations).Cursor()
 	step := cursor.Prev
 	if after, _ := cursor.Seek(last); after == nil {
 		step = cursor.Last
 	}
-	for key, value := step(); bytes.HasPrefix(key, prefix[:]); key, value = cursor.Prev() {
-		if len(key) == observationKeyBytes && timeOf(key[keyBytes:keyBytes+timeBytes]).Before(from) {
+	for key, value := step(); bytes.HasPrefix(key, prefix); key, value = cursor.Prev() {
+		if at := key[len(prefix):]; len(at) >= timeBytes && timeOf(at).Before(from) {
 			return
 		}
-		o, err := decode(key, value)
+		o, err := decode(lex, key, value)
 		if err != nil {
 			log.Error("an observation is damaged and not counted", slog.Any("err", err))
 			continue
@@ -62,7 +60,7 @@ func (c *change) judge(r *record) Decision {
 func (st *state) judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weigh weigher, now time.Time) Decision {
 	evidence := make([]Evidence, 0, r.Kept)
 	exempt := st.exemptHosts(r.Key)
-	observations(tx, log, r.Key, now.Add(-policy.Window), make(names).decode, func(o Observation) bool {
+	observations(tx, log, r.Key, now.Add(-policy.Window), decodeForRule, func(o Observation) bool {
 		if !exempt(o.Addr) {
 			evidence = append(evidence, o.Evidence(weigh(o.Reporter)))
 		}
@@ -104,7 +102,7 @@ func (c *change) trim(r *record) error {
 	}
 	h := hoard{counted: make(map[kind][][]byte)}
 	history := r.history(nil)
-	observations(c.tx, c.log, r.Key, time.Time{}, make(names).decode, func(o Observation) bool {
+	observations(c.tx, c.log, r.Key, time.Time{}, decodeForRule, func(o Observation) bool {
 		counts := c.settings.Policy.counts(o.Evidence(c.weigh(o.Reporter)), history, c.now)
 		h.add(observationKey(r.Key, o.At, o.ID), kind{o.Class, o.Level, o.Reporter, o.Organisation, o.TrapDomain}, counts)
 		return true

@@ -23,17 +23,17 @@ type Listing struct {
 }
 
 // Listings returns a page of what is listed, published or not, in the order of
-// the keys as they are stored: IPv4 stands at ::ffff:0:0/96, before all of IPv6
-// that is in use.
+// the keys: IPv4 before IPv6.
 func (s *Store) Listings(f Filter) ([]Listing, error) {
 	out := []Listing{}
 	limit := pageSize(f.Limit)
 	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
 		snap := s.Snapshot()
 		cursor := tx.Bucket(bucketRecords).Cursor()
+		lex := newLexicon(tx)
 		first, last := f.bounds()
 		for key, value := cursor.Seek(first); key != nil && len(out) < limit && bytes.Compare(key, last) <= 0; key, value = cursor.Next() {
-			r, err := loadRecord(key, value)
+			r, err := loadRecord(lex, key, value)
 			if err != nil {
 				return err
 			}
@@ -79,18 +79,17 @@ func listingOf(tx *bolt.Tx, snap *Snapshot, r *record) (Listing, error) {
 // bounds returns the least and the greatest key of the records that the filter
 // can let through.
 func (f Filter) bounds() (first, last []byte) {
-	low, high := keysOf(all6)
+	first, last = nil, []byte{0xff}
 	if f.Within.IsValid() {
-		low, high = keysOf(f.Within.Masked())
+		first, last = keysOf(f.Within.Masked())
 	}
 	if f.After.IsValid() {
-		after := prefixKey(f.After.Prefix())
-		after[keyBytes-1]++
-		if bytes.Compare(after[:], low[:]) > 0 {
-			low = after
+		after := append(prefixKey(f.After.Prefix()), 0)
+		if bytes.Compare(after, first) > 0 {
+			first = after
 		}
 	}
-	return low[:], high[:]
+	return first, last
 }
 
 func (f Filter) matches(r *record) bool {

@@ -47,8 +47,11 @@ func (o *Observation) normalise() error {
 	case o.At.Unix() <= 0:
 		return fmt.Errorf("received at %s", o.At.Format(time.RFC3339))
 	}
-	for _, text := range observationTexts(o) {
+	for _, text := range append(observationTexts(o), observationNames(o)...) {
 		*text = clip(*text)
+	}
+	for _, id := range []*ID{&o.Recipient, &o.Original, &o.Traces.Subject} {
+		*id = id.short()
 	}
 	o.Traces.URLHosts = slices.Clone(o.Traces.URLHosts[:min(len(o.Traces.URLHosts), urlHostLimit)])
 	for i, host := range o.Traces.URLHosts {
@@ -134,7 +137,11 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 		return fmt.Errorf("note identity %s: %w", o.ID, err)
 	}
 	key := observationKey(r.Key, o.At, o.ID)
-	if err := c.bucket(bucketObservations).Put(key, encodeObservation(key, &o)); err != nil {
+	value, err := encodeObservation(c.lex, key, &o)
+	if err == nil {
+		err = c.bucket(bucketObservations).Put(key, value)
+	}
+	if err != nil {
 		return fmt.Errorf("write observation %s: %w", o.ID, err)
 	}
 	c.wrote = true

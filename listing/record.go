@@ -186,17 +186,19 @@ func (r *record) class() Class {
 }
 
 // refresh brings what is published up to the state of now.
-func (r *record) refresh() {
-	r.Published = Summary{}
+func (r *record) refresh() { r.Published = r.current() }
+
+// current returns what would be published if it were refreshed.
+func (r *record) current() Summary {
 	if !r.listed() {
-		return
+		return Summary{}
 	}
-	r.Published.Since = DateOf(r.since())
-	r.Published.Until = DateOf(r.until())
+	s := Summary{Since: DateOf(r.since()), Until: DateOf(r.until())}
 	if r.Evidence != nil {
-		r.Published.Events = RoundEvents(r.Evidence.Events)
-		r.Published.Last = DateOf(r.Evidence.Last)
+		s.Events = RoundEvents(r.Evidence.Events)
+		s.Last = DateOf(r.Evidence.Last)
 	}
+	return s
 }
 
 // entry returns what is published of the record when nothing hides it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,12 +15,13 @@ import (
 func (s *Store) rebuild() (state, *Snapshot, error) {
 	var st state
 	var published []Entry
+	var wide widths
 	err := guard(func() error {
 		return s.db.View(func(tx *bolt.Tx) (err error) {
 			if st, err = readState(tx); err != nil {
 				return err
 			}
-			published, err = visible(tx, &st)
+			published, wide, err = visible(tx, st.holes)
 			return err
 		})
 	})
@@ -29,6 +31,9 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 	if digestOf(published) != st.meta.Digest || uint64(len(published)) != st.meta.Entries {
 		return st, nil, fmt.Errorf("%w: its records make %d entries that are not the %d that were published; restore a backup",
 			ErrDamaged, len(published), st.meta.Entries)
+	}
+	if wide != st.meta.Widths {
+		return st, nil, fmt.Errorf("%w: its records of operators' prefixes are not those that were counted; restore a backup", ErrDamaged)
 	}
 	snap := NewSnapshot(Build{
 		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest,
@@ -53,10 +58,11 @@ func readState(tx *bolt.Tx) (state, error) {
 
 // visible makes the entries to publish out of all records, and counts the
 // widths of the operators' prefixes on the way.
-func visible(tx *bolt.Tx, st *state) ([]Entry, error) {
+func visible(tx *bolt.Tx, holes []netip.Prefix) (published []Entry, wide widths, err error) {
 	var listed []Entry
-	err := tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
-		r, err := loadRecord(key, value)
+	lex := newLexicon(tx)
+	err = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
+		r, err := loadRecord(lex, key, value)
 		if err != nil {
 			return err
 		}
@@ -64,14 +70,14 @@ func visible(tx *bolt.Tx, st *state) ([]Entry, error) {
 			listed = append(listed, r.entry())
 		}
 		if r.Manual != nil && !r.Key.IsHost() {
-			st.widths[key[keyBytes-1]]++
+			wide[spread(r.Key.Prefix())]++
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, wide, err
 	}
-	return Visible(listed, st.holes), nil
+	return Visible(listed, holes), wide, nil
 }
 
 // broken ends writing after a failed commit: what the disk holds is not known

@@ -305,7 +305,7 @@ func (c *change) agree(r *record) error {
 	}
 	reported := make(map[string]bool)
 	exempt, history, policy := c.exemptHosts(r.Key), r.history(nil), c.settings.Policy
-	observations(c.tx, c.log, r.Key, c.now.Add(-policy.Window), make(names).decode, func(o Observation) bool {
+	observations(c.tx, c.log, r.Key, c.now.Add(-policy.Window), decodeForRule, func(o Observation) bool {
 		if !exempt(o.Addr) && policy.counts(o.Evidence(1), history, c.now) {
 			reported[o.Reporter] = true
 		}

@@ -54,9 +54,10 @@ func (v *Revocation) chooses(o *Observation) bool {
 
 // mayChoose tells from the key alone that most are not meant.
 func (v *Revocation) mayChoose(key []byte) bool {
-	return len(key) == observationKeyBytes &&
-		(v.Event.IsZero() || bytes.Equal(key[keyBytes+timeBytes:], v.Event[:])) &&
-		(v.Since.IsZero() || !timeOf(key[keyBytes:keyBytes+timeBytes]).Before(v.Since))
+	_, rest, ok := cutPrefix(key)
+	return ok && len(rest) == timeBytes+len(ID{}) &&
+		(v.Event.IsZero() || bytes.Equal(rest[timeBytes:], v.Event[:])) &&
+		(v.Since.IsZero() || !timeOf(rest).Before(v.Since))
 }
 
 // Withdrawal is what a revocation did.
@@ -119,10 +120,10 @@ func (s *Store) chosen(ctx context.Context, v *Revocation) (keys []Key, err erro
 		err := s.view(func(tx *bolt.Tx, _ time.Time) error {
 			cursor := tx.Bucket(bucketObservations).Cursor()
 			key, value := cursor.Seek(next)
-			known := make(names)
+			lex := newLexicon(tx)
 			for n := 0; key != nil && n < scanLimit; n++ {
 				if v.mayChoose(key) {
-					o, err := known.decode(key, value)
+					o, err := decodeForRule(lex, key, value)
 					if k, err2 := HostKey(o.Addr); err == nil && err2 == nil && v.chooses(&o) && (len(keys) == 0 || keys[len(keys)-1] != k) {
 						keys = append(keys, k)
 					}
@@ -187,7 +188,7 @@ func (v *revocation) withdraw(c *change, r *record, number uint64) error {
 	var marked [][]byte
 	leaned := false
 	history := r.history(nil)
-	observations(c.tx, c.log, r.Key, time.Time{}, make(names).decode, func(o Observation) bool {
+	observations(c.tx, c.log, r.Key, time.Time{}, decodeForRule, func(o Observation) bool {
 		v.looked++
 		if v.chooses(&o) {
 			marked = append(marked, observationKey(r.Key, o.At, o.ID))
@@ -199,7 +200,7 @@ func (v *revocation) withdraw(c *change, r *record, number uint64) error {
 	})
 	b := c.bucket(bucketObservations)
 	for _, key := range marked {
-		o, err := decodeObservation(key, b.Get(key))
+		o, err := decodeObservation(c.lex, key, b.Get(key))
 		if errors.Is(err, ErrDamaged) {
 			continue // what cannot be read counts for nothing
 		}
@@ -207,7 +208,11 @@ func (v *revocation) withdraw(c *change, r *record, number uint64) error {
 			return err
 		}
 		o.Revoked = number
-		if err := b.Put(key, encodeObservation(key, &o)); err != nil {
+		value, err := encodeObservation(c.lex, key, &o)
+		if err == nil {
+			err = b.Put(key, value)
+		}
+		if err != nil {
 			return fmt.Errorf("withdraw observation %s: %w", o.ID, err)
 		}
 		c.wrote = true
@@ -236,7 +241,7 @@ func (v *revocation) replay(c *change, r *record) (stands bool, listed Decision)
 	exempt := c.exemptHosts(r.Key)
 	var all []Evidence
 	from := r.Evidence.Since.Add(-policy.Window)
-	observations(c.tx, c.log, r.Key, from, make(names).decode, func(o Observation) bool {
+	observations(c.tx, c.log, r.Key, from, decodeForRule, func(o Observation) bool {
 		e := o.Evidence(c.weigh(o.Reporter))
 		if e.At.After(c.now) {
 			e.At = c.now

@@ -62,7 +62,7 @@ func (s *Store) Try(ctx context.Context, settings Settings, visit func(Trial) er
 	if err := settings.Validate(); err != nil {
 		return TrialSummary{}, fmt.Errorf("try a policy: %w", err)
 	}
-	t := trial{store: s, settings: settings, names: make(names)}
+	t := trial{store: s, settings: settings}
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return t.sum, fmt.Errorf("try a policy: %w", context.Cause(ctx))
@@ -89,7 +89,6 @@ func (s *Store) Try(ctx context.Context, settings Settings, visit func(Trial) er
 type trial struct {
 	store    *Store
 	settings Settings
-	names    names // of reporters and the like, each kept once
 	total    uint64
 	after    []byte // the key of the last record of the page before
 	found    []Trial
@@ -105,13 +104,14 @@ func (t *trial) page(tx *bolt.Tx, now time.Time) (more bool, err error) {
 	t.total = st.meta.Observations
 	other := st.under(&t.settings)
 	weigh := other.weigher(&t.settings, now)
+	lex := newLexicon(tx)
 	cursor := tx.Bucket(bucketRecords).Cursor()
 	key, value := cursor.Seek(append(bytes.Clone(t.after), 0)) // right behind it
 	for first := t.sum.Observations + t.sum.Keys; key != nil; key, value = cursor.Next() {
 		if t.sum.Observations+t.sum.Keys-first >= tryPage {
 			return true, nil
 		}
-		r, err := loadRecord(key, value)
+		r, err := loadRecord(lex, key, value)
 		if err != nil {
 			return false, err
 		}
@@ -140,7 +140,7 @@ func (t *trial) evidence(tx *bolt.Tx, st *state, r *record, weigh weigher, now t
 	}
 	out := make([]Evidence, 0, r.Kept)
 	exempt := st.exemptHosts(r.Key)
-	observations(tx, t.store.log, r.Key, time.Time{}, t.names.decode, func(o Observation) bool {
+	observations(tx, t.store.log, r.Key, time.Time{}, decodeForRule, func(o Observation) bool {
 		t.sum.Observations++
 		if o.At.After(now) { // the clock was set back
 			o.At = now

@@ -57,9 +57,12 @@ func verifyOrder(tx *bolt.Tx) error {
 
 // verifyPublished compares the records with the digest.
 func verifyPublished(tx *bolt.Tx, st *state) error {
-	published, err := visible(tx, st)
+	published, wide, err := visible(tx, st.holes)
 	if err != nil {
 		return err
+	}
+	if wide != st.meta.Widths {
+		return fmt.Errorf("%w: its records of operators' prefixes are not those that were counted", ErrDamaged)
 	}
 	if digestOf(published) != st.meta.Digest || uint64(len(published)) != st.meta.Entries {
 		return fmt.Errorf("%w: its records make %d entries that are not the %d that were published", ErrDamaged, len(published), st.meta.Entries)
@@ -73,9 +76,9 @@ func verifyObservations(tx *bolt.Tx, m *meta, now time.Time) error {
 	var errs []error
 	kept := make(map[Key]int)
 	total := uint64(0)
-	seen := tx.Bucket(bucketSeen)
+	seen, lex := tx.Bucket(bucketSeen), newLexicon(tx)
 	err := tx.Bucket(bucketObservations).ForEach(func(key, value []byte) error {
-		o, err := decodeObservation(key, value)
+		o, err := decodeObservation(lex, key, value)
 		if err != nil {
 			errs = append(errs, err)
 			return nil
@@ -97,7 +100,7 @@ func verifyObservations(tx *bolt.Tx, m *meta, now time.Time) error {
 		errs = append(errs, fmt.Errorf("%w: it has %d observations, not %d", ErrDamaged, total, m.Observations))
 	}
 	err = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
-		r, err := loadRecord(key, value)
+		r, err := loadRecord(lex, key, value)
 		if err != nil {
 			errs = append(errs, err)
 			return nil
@@ -113,6 +116,7 @@ func verifyObservations(tx *bolt.Tx, m *meta, now time.Time) error {
 // verifyIndex checks that every record and exemption will be looked at in time.
 func verifyIndex(tx *bolt.Tx) error {
 	index := tx.Bucket(bucketExpiry)
+	lex := newLexicon(tx)
 	var errs []error
 	expect := func(what fmt.Stringer, key []byte) {
 		if err := openValue(key, index.Get(key), indexVersion).finish(); err != nil {
@@ -120,7 +124,7 @@ func verifyIndex(tx *bolt.Tx) error {
 		}
 	}
 	err := tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
-		r, err := loadRecord(key, value)
+		r, err := loadRecord(lex, key, value)
 		if err != nil {
 			return nil //nolint:nilerr // told by verifyPublished
 		}
