@@ -275,7 +275,7 @@ func commentAddress(c string) (addr netip.Addr, ptr string) {
 			return netip.Addr{}, ""
 		}
 	}
-	if strings.HasPrefix(c, "[") { // Exim: whatever comes behind is a claim
+	if rest, ok := standsAlone(c); ok && !strings.HasPrefix(rest, " [") { // Exim: whatever comes behind is a claim
 		addr, _ = bracketed(c)
 		return addr, ""
 	}
@@ -283,9 +283,11 @@ func commentAddress(c string) (addr netip.Addr, ptr string) {
 		c, _, _ = strings.Cut(c, sign)
 	}
 	if open := strings.LastIndexByte(c, '['); open >= 0 {
-		addr, _ = bracketed(c[open:])
-		before := strings.TrimSpace(c[:open])
-		return addr, name(before[strings.LastIndexAny(before, "@ ")+1:])
+		if _, ok := standsAlone(c[open:]); ok {
+			addr, _ = bracketed(c[open:])
+			before := strings.TrimSpace(c[:open])
+			return addr, name(before[strings.LastIndexAny(before, "@ ")+1:])
+		}
 	}
 	// A bare address, perhaps behind an ident; several words are something else.
 	word := c[strings.LastIndexByte(c, '@')+1:]
@@ -297,6 +299,20 @@ func commentAddress(c string) (addr netip.Addr, ptr string) {
 		return netip.Addr{}, ""
 	}
 	return addr.Unmap().WithZone(""), ""
+}
+
+// standsAlone reports whether a literal at the start of s, perhaps with a port,
+// is a word of its own, and not a part of an ident that the client chose
+// ("[192.0.2.1]@name [192.0.2.66]"). rest is what comes behind it.
+func standsAlone(s string) (rest string, ok bool) {
+	if !strings.HasPrefix(s, "[") {
+		return "", false
+	}
+	_, rest, ok = strings.Cut(s, "]")
+	if port, isPort := strings.CutPrefix(rest, ":"); isPort {
+		rest = strings.TrimLeft(port, "0123456789")
+	}
+	return rest, ok && (rest == "" || rest[0] == ' ')
 }
 
 // bracketed reads an address literal, "[192.0.2.1]" or "[IPv6:2001:db8::1]"
