@@ -36,7 +36,7 @@ with --show, it prints all exemptions, those that are built in included
 			if err != nil {
 				return err
 			}
-			prefixes, err := parseAll(texts, control.ParsePrefix)
+			prefixes, err := parseAll(texts, listing.ParsePrefix)
 			if err != nil {
 				return err
 			}

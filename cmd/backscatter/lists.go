@@ -64,7 +64,7 @@ func listingsRequest(class, within, by string) (control.ListingsRequest, error) 
 		}
 	}
 	if within != "" {
-		if r.Within, err = control.ParsePrefix(within); err != nil {
+		if r.Within, err = listing.ParsePrefix(within); err != nil {
 			return r, usageError("--within: %w", err)
 		}
 	}
@@ -149,7 +149,7 @@ operator with the user who gave it, and why.`,
 			r := control.AuditRequest{After: after}
 			if within != "" {
 				var err error
-				if r.Within, err = control.ParsePrefix(within); err != nil {
+				if r.Within, err = listing.ParsePrefix(within); err != nil {
 					return usageError("--within: %w", err)
 				}
 			}

@@ -236,29 +236,9 @@ func prefixParam(r *http.Request, name string) (netip.Prefix, error) {
 	if text == "" {
 		return netip.Prefix{}, nil
 	}
-	p, err := ParsePrefix(text)
+	p, err := listing.ParsePrefix(text)
 	if err != nil {
 		return netip.Prefix{}, badRequest("%s: %w", name, err)
 	}
 	return p, nil
-}
-
-// ParsePrefix reads a prefix, or an address as the prefix of just it; mapped
-// IPv4 becomes IPv4, and host bits are cleared.
-func ParsePrefix(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		addr = addr.Unmap().WithZone("")
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no IPv4 or IPv6 address and no prefix", text)
-	}
-	if p.Addr().Is4In6() {
-		if p.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("%s is wider than all of IPv4", p)
-		}
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), nil
 }
