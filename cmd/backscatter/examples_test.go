@@ -95,10 +95,11 @@ var examplesNeed = map[string]string{
 
 // serveExample starts a server, waits until it says that it serves, and stops
 // it.
-const serveExample = `%s > said 2>&1 &
+const serveExample = `rm -f said # of the example before
+%s > said 2>&1 &
 server=$!
 tries=600
-until grep -qE 'msg=ready|Ctrl-C' said; do
+until grep -sqE 'msg=ready|Ctrl-C' said; do
 	tries=$((tries - 1))
 	if [ $tries = 0 ] || ! kill -0 $server; then cat said >&2; exit 1; fi
 	sleep 0.05
