@@ -22,6 +22,8 @@ const (
 	ActionUnexempt = "unexempt"
 	ActionApply    = "apply" // other settings
 	ActionRecover  = "recover"
+	ActionBrake    = "brake"  // one was put on; the reason says which, and why
+	ActionResume   = "resume" // they were lifted; the detail tells how they were
 	ActionRevoke   = "revoke" // the detail tells what was chosen, and what ended by it
 
 	ActionEnrol     = "enrol" // these are about a reporter, which the detail names

@@ -26,6 +26,7 @@ type state struct {
 	soon    time.Time      // how far the table of endings reaches
 
 	reporters map[string]Enrolment // as stored; replaced, never changed
+	brakes    brakes
 }
 
 // change is one transaction under way.
@@ -39,18 +40,21 @@ type change struct {
 	lex      *lexicon
 	weigh    weigher // reporters, as of now
 
-	dirty   []netip.Prefix // where what is published may differ
-	audits  []AuditEntry
-	wrote   bool // there is something to commit
-	cut     bool // the published settings changed: new sequence, journal begins anew
-	stale   bool // the table of endings must be made anew
-	removed []Entry
-	added   []Entry
+	dirty  []netip.Prefix // where what is published may differ
+	audits []AuditEntry
+	wrote  bool // there is something to commit
+	cut    bool // the published settings changed: new sequence, journal begins anew
+	stale  bool // the table of endings must be made anew
+
+	released bool   // an operator lets evidence list, whatever the brakes say
+	braked   brakes // as they were
+	removed  []Entry
+	added    []Entry
 }
 
 func (s *Store) newChange(tx *bolt.Tx) *change {
-	c := &change{state: s.state, tx: tx, now: now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), lex: newLexicon(tx)}
-	c.weigh = c.weigher(c.settings, c.now)
+	c := &change{state: s.state, tx: tx, now: s.now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), lex: newLexicon(tx)}
+	c.weigh, c.braked = c.weigher(c.settings, c.now), c.brakes
 	return c
 }
 
@@ -121,6 +125,7 @@ func (c *change) save(r *record) error {
 const (
 	wakeRecord byte = iota
 	wakeExemption
+	wakeHeld // back by a brake
 )
 
 // wake is what a key of the expiry index says.
@@ -309,6 +314,12 @@ func (c *change) finish() error {
 	for i := range c.audits {
 		if err := c.writeAudit(&c.audits[i]); err != nil {
 			return err
+		}
+	}
+	if c.brakes != c.braked {
+		c.wrote = true
+		if err := c.bucket(bucketMeta).Put(keyBrakes, c.brakes.encode(keyBrakes)); err != nil {
+			return fmt.Errorf("write the state of the brakes: %w", err)
 		}
 	}
 	if !c.wrote {

@@ -20,6 +20,7 @@ const (
 	auditVersion       = 0x71
 	indexVersion       = 0x81
 	reporterVersion    = 0xa1
+	brakesVersion      = 0xb1
 	textVersion        = 0xb1
 )
 

@@ -50,11 +50,13 @@ func (w *writer) tick() {
 	if w.db == nil {
 		return
 	}
-	at := now()
+	at := w.now()
 	if due(at, w.rested, restAfterFailure) {
 		w.end(at)
 	}
-	if due(at, w.pruned, pruneEvery) {
+	// A clock by which half the list is over is not believed in what is old
+	// either.
+	if !w.busy && w.state.brakes.Stalled.IsZero() && due(at, w.pruned, pruneEvery) {
 		w.regular(task{"prune the journal", w.pruneJournal})
 		w.regular(task{"prune identities", w.pruneSeen})
 		w.pruned = at
@@ -87,6 +89,7 @@ func (w *writer) regular(step task) bool {
 // is put off, so that it keeps no other.
 func (w *writer) end(at time.Time) {
 	switch {
+	case !w.mayEnd(at):
 	case w.regular(task{"end listings", w.expire}), w.db == nil:
 	case !w.alone:
 		w.alone, w.busy = true, true
@@ -107,12 +110,13 @@ func (w *writer) pause() time.Duration {
 		return 0
 	}
 	wait := sleepLimit
-	at := clock()
+	at := w.clock()
 	sooner := func(t time.Time) { wait = min(wait, max(t.Sub(at), 0)) }
 	sooner(w.refreshed.Add(w.refreshEvery()))
 	err := guard(func() error {
 		return w.db.View(func(tx *bolt.Tx) error {
-			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) >= timeBytes && due(at, w.rested, restAfterFailure) {
+			ends := w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure)
+			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); ends && len(key) >= timeBytes {
 				sooner(timeOf(key))
 			}
 			return nil
@@ -133,7 +137,7 @@ func (w *writer) expire(c *change) error {
 	var keys [][]byte
 	cursor := c.bucket(bucketExpiry).Cursor()
 	for key, value := cursor.First(); key != nil && len(keys) < limit; key, value = cursor.Next() {
-		if len(key) >= timeBytes && timeOf(key).After(c.now) {
+		if !isDue(key, c.now) || !isDue(key, w.cleared) {
 			break
 		}
 		// The key alone tells what to look at, and the record whether its time has
@@ -172,7 +176,7 @@ func (w *writer) expire(c *change) error {
 // postpone has the first entry of the index tried again later.
 func (w *writer) postpone(c *change) error {
 	key, _ := c.bucket(bucketExpiry).Cursor().First()
-	if len(key) < timeBytes {
+	if len(key) < timeBytes || !isDue(key, c.now) {
 		return nil
 	}
 	moved, value := later(key, c.now)
@@ -218,7 +222,9 @@ func (c *change) wake(key []byte) (netip.Prefix, error) {
 	}
 	if !r.Hold.IsZero() && !r.Hold.After(c.now) {
 		r.Hold = time.Time{}
-		c.decide(r)
+		if _, err := c.decide(r); err != nil {
+			return netip.Prefix{}, err
+		}
 	}
 	r.refresh()
 	if err := c.save(r); err != nil {
@@ -236,7 +242,7 @@ func (c *change) wake(key []byte) (netip.Prefix, error) {
 func (s *Store) renewEndings() {
 	settings := s.settings.Load()
 	current := s.snapshot.Load()
-	soon := now().Add(2 * settings.Horizon)
+	soon := s.now().Add(2 * settings.Horizon)
 	var endings []Ending
 	err := guard(func() error {
 		return s.db.View(func(tx *bolt.Tx) (err error) {

@@ -20,6 +20,8 @@ const explainLimit = 100
 // Explanation is all that the store knows of an address or a key, as `show`
 // and the page tell it. What the public may see of it is [Explanation.Public].
 type Explanation struct {
+	At           time.Time  `json:"at,omitzero"`      // it is about this moment; zero: now
+	Unsure       []string   `json:"unsure,omitempty"` // what is not known any more of that moment
 	Address      netip.Addr `json:"address,omitzero"`
 	Key          Key        `json:"key"`
 	Listed       bool       `json:"listed"` // published, under this key or a wider one
@@ -34,6 +36,7 @@ type Explanation struct {
 	Permanent    bool       `json:"permanent"`
 	Extends      string     `json:"extends,omitempty"`    // what would put the end off
 	Exempt       *Exemption `json:"exempt,omitempty"`     // what keeps it from being published
+	HeldBack     bool       `json:"held_back,omitempty"`  // evidence would list it; a brake waits for an operator
 	CoveredBy    *Key       `json:"covered_by,omitempty"` // the wider listing that holds it
 	HoldUntil    time.Time  `json:"hold_until,omitzero"`  // evidence does not list it before
 	Delisted     time.Time  `json:"delisted,omitzero"`    // evidence that is not newer never counts
@@ -141,6 +144,7 @@ func (x *Explanation) explainListing(tx *bolt.Tx, r *record) error {
 		x.Permanent = shown.Manual.Until.IsZero()
 	}
 	x.HoldUntil, x.Delisted = r.Hold, r.CountFrom
+	x.HeldBack = tx.Bucket(bucketExpiry).Get(heldKey(r.Key.Prefix())) != nil
 	x.First, x.Last, x.Observations = r.First, r.Last, r.Kept
 	x.History = append(x.History, r.Past...)
 	slices.Reverse(x.History)
@@ -152,11 +156,7 @@ func (x *Explanation) explainListing(tx *bolt.Tx, r *record) error {
 func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *record, now time.Time) {
 	settings := s.settings.Load()
 	observations(tx, s.log, r.Key, time.Time{}, decodeObservation, func(o Observation) bool {
-		x.Events = append(x.Events, Event{
-			ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
-			Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
-			TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original, Revoked: o.Revoked,
-		})
+		x.Events = append(x.Events, eventOf(o))
 		return len(x.Events) < explainLimit
 	})
 	if r.Kept == 0 {
@@ -172,6 +172,14 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 	x.Extends = fmt.Sprintf("each further observation that counts puts the end off to %s after it", words(lifetime))
 	if fired, ok := decisionOf(tx, r.Evidence.Audit); ok {
 		x.Decision, x.Current = &fired, &d
+	}
+}
+
+func eventOf(o Observation) Event {
+	return Event{
+		ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
+		Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
+		TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original, Revoked: o.Revoked,
 	}
 }
 

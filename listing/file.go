@@ -24,7 +24,7 @@ const (
 
 // The buckets. Prefixes stand as prefixKey writes them.
 var (
-	bucketMeta         = []byte("meta")         // the two keys below
+	bucketMeta         = []byte("meta")         // the keys below
 	bucketRecords      = []byte("records")      // prefix → record
 	bucketObservations = []byte("observations") // prefix, time, identity → observation
 	bucketSeen         = []byte("seen")         // identity → when it was received
@@ -41,6 +41,7 @@ var (
 	}
 	keySchema = []byte("schema")
 	keyState  = []byte("state")
+	keyBrakes = []byte("brakes")
 )
 
 // lockTimeout is how long to wait for another process to let the file go.
@@ -50,7 +51,7 @@ const lockTimeout = time.Second
 // it a lost file could not be told from a new store.
 func sentinel(path string) string { return path + ".made" }
 
-// clock is the store's only one. It is read once in a transaction, and once to
+// clock is the one of all stores. It is read once in a transaction, and once to
 // know how long to sleep.
 func clock() time.Time {
 	return time.Now().UTC() //nolint:forbidigo // see above
@@ -58,7 +59,7 @@ func clock() time.Time {
 
 // now is what a transaction takes for the time: whole seconds, as all that is
 // stored.
-func now() time.Time { return clock().Truncate(time.Second) }
+func (s *Store) now() time.Time { return s.clock().Truncate(time.Second) }
 
 // openFile opens the database at path, and makes it if there never was one.
 func openFile(path string, now time.Time) (*bolt.DB, error) {

@@ -70,17 +70,31 @@ func newMetrics(s *Store) *metrics {
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_store_writable", Help: "1 when the store can write, 0 after a failed commit.",
-		}, func() float64 {
-			if s.health.Load() == nil {
-				return 1
-			}
-			return 0
-		}),
+		}, func() float64 { return on(s.health.Load() == nil) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_brake", Help: "1 while the brake is on and waits for an operator.",
+			ConstLabels: prometheus.Labels{"brake": "listing"},
+		}, func() float64 { return on(!s.brakesNow.Load().Frozen.IsZero()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_brake", Help: "1 while the brake is on and waits for an operator.",
+			ConstLabels: prometheus.Labels{"brake": "expiry"},
+		}, func() float64 { return on(!s.brakesNow.Load().Stalled.IsZero()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_held_back", Help: "Keys that evidence would list, and a brake keeps off the list.",
+		}, func() float64 { return float64(s.brakesNow.Load().Held) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_store_waiting", Help: "Requests that wait for the store's writer.",
 		}, func() float64 { return float64(len(s.requests)) }),
 	)
 	return m
+}
+
+// on is how a gauge tells a truth.
+func on(v bool) float64 {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 // register hands everything to the registry, or nothing.

@@ -96,14 +96,9 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 	if err := c.trim(r); err != nil {
 		return err
 	}
-	var d Decision
-	if counts {
-		if err := c.agree(r); err != nil {
-			return err
-		}
-		d = c.decide(r)
-	} else {
-		d = c.judge(r)
+	d, err := c.decideOn(r, counts)
+	if err != nil {
+		return err
 	}
 	if kept {
 		if err := c.save(r); err != nil {
@@ -116,6 +111,17 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 		out.Decision, out.Listed = d, r.Evidence != nil && !hidden && !out.Exempt
 	}
 	return nil
+}
+
+// decideOn decides on a key that something new is known of, if that counts.
+func (c *change) decideOn(r *record, counts bool) (Decision, error) {
+	if !counts {
+		return c.judge(r), nil
+	}
+	if err := c.agree(r); err != nil {
+		return Decision{}, err
+	}
+	return c.decide(r)
 }
 
 // keep stores one observation, unless it was seen or is stale.
@@ -161,10 +167,10 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 
 // decide asks the listing rule about a key and does what it says: begin a
 // listing, or renew it. Only time and operators end one.
-func (c *change) decide(r *record) Decision {
+func (c *change) decide(r *record) (Decision, error) {
 	d := c.judge(r)
 	if _, exempt := c.exemption(r.Key.Prefix()); exempt || d.Events == 0 || !d.Until.After(c.now) {
-		return d
+		return d, nil
 	}
 	before := r.entry()
 	switch {
@@ -173,17 +179,20 @@ func (c *change) decide(r *record) Decision {
 			r.Evidence.Until = d.Until
 		}
 	case d.List && !c.now.Before(r.Hold):
+		if may, err := c.mayList(r.Key); err != nil || !may {
+			return d, err
+		}
 		r.Evidence = &evidencePart{Since: c.now, Until: d.Until}
 		r.Evidence.Audit = c.noteListed(r, d, "the listing rule was met")
 	default:
-		return d
+		return d, nil
 	}
 	r.Evidence.Last, r.Evidence.Events = d.Last, d.Events
 	r.Evidence.Classes, r.Evidence.Class = d.Classes, d.Class
 	if r.entry() != before {
 		r.refresh()
 	}
-	return d
+	return d, nil
 }
 
 // noteListed leaves the decision in the audit, where it can be read for as

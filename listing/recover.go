@@ -53,7 +53,7 @@ func readState(tx *bolt.Tx) (state, error) {
 	if st.meta, err = decodeMeta(keyState, value); err != nil {
 		return st, fmt.Errorf("its state: %w", err)
 	}
-	return st, errors.Join(st.readExemptions(tx), st.readReporters(tx))
+	return st, errors.Join(st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx))
 }
 
 // visible makes the entries to publish out of all records, and counts the
@@ -127,7 +127,7 @@ func (w *writer) reopenFile() error {
 	if err := dropCache(w.path); err != nil {
 		return err
 	}
-	db, err := openFile(w.path, now())
+	db, err := openFile(w.path, w.now())
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (w *writer) reopenFile() error {
 		return nil
 	}
 	// The failed commit reached the disk after all: whole, and not acknowledged.
-	w.state = st
+	w.setState(st)
 	w.swap(snap)
 	return nil
 }

@@ -24,6 +24,7 @@ const (
 	agreementOf = 2
 )
 
+// Why an order about a reporter is refused.
 var (
 	ErrReporter      = errors.New("no such reporter")
 	ErrReporterKnown = errors.New("there is a reporter of that name")

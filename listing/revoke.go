@@ -122,11 +122,8 @@ func (s *Store) chosen(ctx context.Context, v *Revocation) (keys []Key, err erro
 			key, value := cursor.Seek(next)
 			lex := newLexicon(tx)
 			for n := 0; key != nil && n < scanLimit; n++ {
-				if v.mayChoose(key) {
-					o, err := decodeForRule(lex, key, value)
-					if k, err2 := HostKey(o.Addr); err == nil && err2 == nil && v.chooses(&o) && (len(keys) == 0 || keys[len(keys)-1] != k) {
-						keys = append(keys, k)
-					}
+				if k, ok := v.keyOf(lex, key, value); ok && (len(keys) == 0 || keys[len(keys)-1] != k) {
+					keys = append(keys, k)
 				}
 				key, value = cursor.Next()
 			}
@@ -138,6 +135,20 @@ func (s *Store) chosen(ctx context.Context, v *Revocation) (keys []Key, err erro
 		}
 	}
 	return keys, nil
+}
+
+// keyOf returns the listing key of a stored observation that is to be withdrawn.
+// What is damaged counts for nothing anyway.
+func (v *Revocation) keyOf(lex *lexicon, key, value []byte) (Key, bool) {
+	if !v.mayChoose(key) {
+		return Key{}, false
+	}
+	o, err := decodeForRule(lex, key, value)
+	if err != nil || !v.chooses(&o) {
+		return Key{}, false
+	}
+	k, err := HostKey(o.Addr)
+	return k, err == nil
 }
 
 // revocation is one transaction of a revocation.

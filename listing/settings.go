@@ -77,6 +77,7 @@ type Settings struct {
 	Listable  []netip.Prefix // special-purpose space opened for labs
 	BuiltIn   []Exemption    // the server's own addresses and the relays of its reporters
 	Reporters []Reporter
+	Brakes    Brakes
 	Journal   Keep // how much of the journal is kept
 	// Published is the digest of the zones' published settings (names, TTLs,
 	// texts): when it changes, the serial moves and the journal is cut.
@@ -116,6 +117,9 @@ func (s Settings) Validate() error {
 		seen[r.Name] = true
 	}
 	errs = append(errs, s.Journal.Validate())
+	if err := s.Brakes.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("brakes: %w", err))
+	}
 	if s.Horizon < 0 {
 		errs = append(errs, fmt.Errorf("horizon %s: want 0 or more", s.Horizon))
 	}

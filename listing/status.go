@@ -28,6 +28,7 @@ type Status struct {
 	Waiting        int            `json:"waiting"` // requests
 	Writable       bool           `json:"writable"`
 	WhyNot         string         `json:"why_not,omitempty"`
+	Brakes         BrakeStatus    `json:"brakes"`             // those that are on
 	Profile        string         `json:"profile"`            // of the policy in force
 	Listable       []netip.Prefix `json:"listable,omitempty"` // special-purpose space that is open: for labs only
 }
@@ -40,6 +41,7 @@ func (s *Store) Status() (Status, error) {
 		Path: s.path, Schema: schema, Sequence: snap.Sequence(), Serial: snap.Serial(), Published: snap.Time(),
 		NewestEvidence: snap.NewestEvidence(), Listings: snap.Len(), Classes: make(map[string]int),
 		Waiting: len(s.requests), Writable: true, Profile: settings.Policy.Profile, Listable: settings.Listable,
+		Brakes: s.brakesNow.Load().status(),
 	}
 	for class, n := range snap.Counts() {
 		out.Classes[class.String()] = n

@@ -60,7 +60,9 @@ type Store struct {
 	db     *bolt.DB // nil when closed, or lost after a failed commit
 
 	// state belongs to the writer: Open, then Run.
-	state state
+	state     state
+	brakesNow atomic.Pointer[brakes] // those of the state, for all to read
+	clock     func() time.Time       // tests set it
 	// commit ends a transaction; tests put a failing disk here.
 	commit func(*bolt.Tx) error
 }
@@ -78,6 +80,7 @@ func Open(path string, o Options) (*Store, error) {
 		requests: make(chan *request, queueLength),
 		done:     make(chan struct{}),
 		commit:   (*bolt.Tx).Commit,
+		clock:    clock,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -86,7 +89,7 @@ func Open(path string, o Options) (*Store, error) {
 	if err := o.Settings.Validate(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	db, err := openFile(path, now())
+	db, err := openFile(path, s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +110,7 @@ func (s *Store) load(settings Settings) error {
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.path, err)
 	}
-	s.state = st
+	s.setState(st)
 	s.snapshot.Store(snap)
 	s.settings.Store(&settings)
 	order := Order{By: Actor{UID: -1, Name: "start"}, Reason: "the configuration at start"}
@@ -116,6 +119,15 @@ func (s *Store) load(settings Settings) error {
 	}
 	s.renewEndings()
 	return nil
+}
+
+// setState puts a state in force.
+func (s *Store) setState(st state) {
+	s.state = st
+	if told := s.brakesNow.Load(); told == nil || *told != st.brakes {
+		on := st.brakes
+		s.brakesNow.Store(&on)
+	}
 }
 
 // Close closes the database. Run must have returned, or never been called.
@@ -153,7 +165,7 @@ func (s *Store) view(fn func(tx *bolt.Tx, now time.Time) error) error {
 		}
 	}
 	return guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error { return fn(tx, now()) })
+		return s.db.View(func(tx *bolt.Tx) error { return fn(tx, s.now()) })
 	})
 }
 

@@ -60,3 +60,6 @@ func Words(d time.Duration) string { return words(d) }
 
 // Due lets tests ask what a clock that was set does to regular tasks.
 func Due(now, last time.Time, every time.Duration) bool { return due(now, last, every) }
+
+// SetClock puts another clock under the store, before Run.
+func (s *Store) SetClock(now func() time.Time) { s.clock = now }

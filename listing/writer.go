@@ -91,6 +91,8 @@ type writer struct {
 	busy     bool          // more is due than one step did
 	alone    bool          // end one thing at a time, to find which fails
 	sweep    []byte        // where the walk through the identities goes on
+	survey   survey        // of what is due
+	cleared  time.Time     // what was to end by then may end
 
 	// When things were last done: by the clock, which may be set.
 	refreshed time.Time // the table of endings was made anew
@@ -308,7 +310,7 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	timer.ObserveDuration()
 	s.metrics.commits.WithLabelValues(commitDone).Inc()
 	c.tx = nil
-	s.state = c.state
+	s.setState(c.state)
 	s.settings.Store(c.settings)
 	if c.meta.Sequence != c.current.sequence || !c.meta.Newest.Equal(c.current.newest) {
 		s.swap(c.next())

@@ -101,6 +101,9 @@ func showState(b *strings.Builder, e listing.Explanation) {
 	if e.HoldUntil.After(time.Now()) {
 		fmt.Fprintf(b, "held          evidence does not list it before %s\n", stamp(e.HoldUntil))
 	}
+	if e.HeldBack {
+		fmt.Fprintf(b, "held back     evidence would list it, and a brake waits for an operator: see status\n")
+	}
 	if !e.Delisted.IsZero() {
 		fmt.Fprintf(b, "delisted      evidence up to %s never counts again\n", stamp(e.Delisted))
 	}

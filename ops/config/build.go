@@ -86,6 +86,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Policy:    c.ListingPolicy(),
 		Listable:  slices.Clone(c.Policy.Listable),
 		Published: zones.Digest(),
+		Brakes:    listing.Brakes(c.Brakes),
 	}
 	for _, z := range c.Zones {
 		settings.Horizon = max(settings.Horizon, z.TTL)

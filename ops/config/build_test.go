@@ -64,6 +64,7 @@ func TestListingSettings(t *testing.T) {
 			builtIn("198.18.0.1/32", "address of this server"), builtIn("2001:db8:1::1/128", "address of this server"),
 		},
 		Reporters: []listing.Reporter{{Name: "local", Organisation: "local", Weight: 1}, {Name: "acme", Organisation: "Acme", Weight: 0.5}},
+		Brakes:    listing.DefaultBrakes(),
 		Published: zones.Digest(),
 		Horizon:   time.Hour,
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	Guarded         []Guarded     `key:"guarded" doc:"Domains that send mail, with what shows that a message is theirs: what answers mail without it is misdirected. Keys are in files that only the server may read (mode 0600), read at the start and at each reload."`
 	Lookups         Lookups       `key:"lookups" doc:"What is asked of the DNS about reports."`
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
+	Brakes          Brakes        `key:"brakes" doc:"What the server does to the list by itself before it waits for an operator, who lifts a brake with the command resume."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
@@ -136,6 +137,14 @@ type Weights struct {
 	Autoreply float64 `key:"autoreply" doc:"Vacation messages and other automatic answers."`
 	Challenge float64 `key:"challenge" doc:"Requests to confirm that one is human."`
 	Callout   float64 `key:"callout" doc:"Sender verification without a message. With 0 it is counted and shown only."`
+}
+
+// Brakes bound what the server does to the list by itself.
+type Brakes struct {
+	Listings      int     `key:"listings" doc:"New listings by evidence within an hour. With more, and more than listings_share of the list, automatic listing is frozen: reports are taken in, and nothing new is listed. 0 turns the brake off."`
+	ListingsShare float64 `key:"listings_share" doc:"The same as a part of the list; the larger of the two counts."`
+	Endings       int     `key:"endings" doc:"Listings whose time is over at once, as when the clock was set. With more, and more than endings_share of the list, none of them ends. 0 turns the brake off."`
+	EndingsShare  float64 `key:"endings_share" doc:"The same as a part of the list; the larger of the two counts."`
 }
 
 // Exempt is a prefix that is never listed.

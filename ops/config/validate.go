@@ -33,6 +33,7 @@ func (c *Config) validate(p *problems) {
 	c.validateTraps(p)
 	c.validateGuarded(p)
 	c.Policy.validate(p, "policy", c.ListingPolicy())
+	blame(p, "brakes", &c.Brakes, listing.Brakes(c.Brakes).Validate())
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Log.validate(p, "log")

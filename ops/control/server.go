@@ -78,6 +78,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/reload", s.reload)
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
+	s.post("/v1/resume", s.resume)
 	return s
 }
 
