@@ -25,7 +25,11 @@ func Classify(m *Message) Classification { return m.classify(false) }
 
 func (m *Message) classify(null bool) Classification {
 	facts := m.facts(null)
-	t := tally{facts: facts, fired: compiled().fire(m, facts)}
+	return decided(facts, compiled().fire(m, facts))
+}
+
+func decided(facts fact, fired []*rule) Classification {
+	t := tally{facts: facts, fired: fired}
 	class := t.decide()
 	c := Classification{Class: class, Rules: []string{}}
 	for _, r := range t.fired {
@@ -93,7 +97,7 @@ func (t *tally) decide() listing.Class {
 		return listing.ClassChallenge
 	}
 	bounce := t.bounce()
-	if t.answer(listing.ClassNotice, 3) || bounce && t.has(listing.ClassNotice, refine) {
+	if t.notice() || bounce && t.has(listing.ClassNotice, refine) {
 		return listing.ClassNotice
 	}
 	if bounce {
@@ -125,6 +129,17 @@ func (t *tally) bounce() bool {
 		return true
 	}
 	return solid && t.number(class, claim) >= 3
+}
+
+// notice weighs what speaks for a notice. Its claims are words that bounces use
+// too, so they need something that is about what was found.
+func (t *tally) notice() bool {
+	const class = listing.ClassNotice
+	if t.answer(class, never) {
+		return true
+	}
+	about := t.number(class, substance)
+	return about > 0 && about+t.number(class, claim) >= 3 && !t.has(class, veto)
 }
 
 // answer weighs what speaks for one of the classes that are known by words and

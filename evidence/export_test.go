@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // SRS is defined with it
 	"encoding/base64"
+	"slices"
 	"strings"
 )
 
@@ -52,4 +53,12 @@ func SRS(secret, stamp, domain, local string) string {
 	h := hmac.New(sha1.New, []byte(secret))
 	h.Write([]byte(strings.ToLower(stamp + domain + local)))
 	return "SRS0=" + base64.StdEncoding.EncodeToString(h.Sum(nil))[:4] + "=" + stamp + "=" + domain + "=" + local
+}
+
+// ClassifyWithoutProducts tells what a message is as if nothing were known of
+// any product: how well the next one will be recognised.
+func ClassifyWithoutProducts(m *Message) Classification {
+	facts := m.facts(false)
+	fired := slices.DeleteFunc(compiled().fire(m, facts), func(r *rule) bool { return r.product != "" && r.strength != veto })
+	return decided(facts, fired)
 }

@@ -24,7 +24,7 @@ type strength uint8
 const (
 	mark        strength = iota // names the product, decides nothing
 	claim                       // the message says that it is automatic; anybody can say so
-	substance                   // it has what only an answer to a message has
+	substance                   // it has what only an answer to a message has, or only a notice
 	fingerprint                 // words or fields of one known generator
 	decisive                    // structure that is made for nothing else
 	refine                      // turns a bounce into the rule's class

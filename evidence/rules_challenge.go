@@ -47,10 +47,14 @@ var challengeRules = []rule{
 	// message waits for it, and why.
 	{"challenge-sender", challenge, fingerprint, "", all(asks, held, stranger)},
 	{"challenge-spam", challenge, fingerprint, "", all(asks, held, againstSpam)},
+	{"challenge-message", challenge, fingerprint, "", all(asksInAnyWay, waits, yours, knowsNot)},
 
 	{"challenge-advertises", challenge, veto, "", all(text("unsubscribe", "opt-out", "opt out", "to be removed",
 		"remove me", "newsletter", "subscribed", "your account has", "your password", "order number", "your order",
 		"your subscription", "free trial", "activate your account", "registration"))},
+	{"challenge-phish", challenge, veto, "", all(text("pending messages", "incoming messages", "your mailbox is",
+		"storage is", "quota", "your account will", "messages pending", "undelivered messages", "sign in to",
+		"log in to", "blocked messages", "quarantined messages", "review messages", "release messages"))},
 	{"challenge-list", challenge, veto, "", all(text("mailing list", "subscribe to", "list owner"))},
 }
 
@@ -91,4 +95,61 @@ var againstSpam = text(
 	"anti-spam system", "antispam system", "to fight spam", "because of spam", "unsolicited email", "avoid spam",
 	"junk e-mail", "spam blocker", "human", "schutz vor spam", "contre le spam", "contra el spam", "contra spam",
 	"от спама",
+)
+
+// What follows is the same in the main languages of mail, said more loosely; so
+// it takes all four together: do something, since your own message waits, as you
+// are not known.
+
+var asksInAnyWay = text(
+	"reply to this", "replying to this", "answer this", "answering this", "by replying", "simply reply",
+	"simply answer", "please confirm", "confirm that you", "click", "press here", "follow this link",
+	"follow the link", "open the page", "visit the", "solve the", "type the", "enter the", "verify", "to be added",
+	"klicken sie", "antworten sie", "bestätigen sie", "beantworten sie", "cliquez", "cliquer", "répondez", "répondre",
+	"confirmez", "haga clic", "pulse", "responda", "conteste", "confirme", "clique", "fai clic", "faccia clic",
+	"clicca", "rispondi", "risponda", "confermi", "klik op", "beantwoord", "bevestig", "klicka", "svara på",
+	"bekräfta", "klik på", "svar på", "bekræft", "klikk", "bekreft", "klikkaa", "vastaa", "vahvista", "kliknij",
+	"odpowiedz", "potwierdź", "klikněte", "odpovězte", "potvrďte", "kliknite", "kattintson", "válaszoljon",
+	"faceți clic", "răspundeți", "нажмите", "щелкните", "перейдите по", "ответьте", "подтвердите", "натисніть",
+	"підтвердіть", "кликнете", "κάντε κλικ", "απαντήστε", "tıklayın", "yanıtlayın", "לחץ", "השב", "انقر", "クリック",
+	"返信", "确认", "點擊", "点击", "回复", "回覆", "클릭", "회신", "คลิก", "nhấp", "klik",
+)
+
+var waits = text(
+	"not been delivered", "not yet been delivered", "not been delivered yet", "waiting list", "is waiting",
+	"on hold", "being held", "been held", "holding folder", "wait until", "will then be", "will be released",
+	"will be delivered", "can be delivered", "get it through", "to be delivered", "to have it delivered",
+	"to have your mail delivered", "in quarantine", "suspect", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
+	"en attente", "être remis", "soit remis", "parvienne", "encore été remis", "en espera", "sea entregad", "retenid",
+	"em espera", "ainda não foi entregue", "seja entregue", "in attesa", "consegn", "trattenut", "wacht", "bezorgd",
+	"afgeleverd", "väntar", "levereras", "venter", "leveres", "odottaa", "toimitetaan", "oczekuje", "doręczon",
+	"dostarczon", "wstrzyman", "čeká", "doručen", "čaká", "várakozik", "kézbesít", "așteaptă", "livrat", "задержан",
+	"доставлен", "ожидает", "затриман", "чака", "αναμονή", "παραδοθεί", "bekliyor", "bekletil", "teslim", "ממתינ",
+	"הוחזק", "في انتظار", "保留", "配信", "届けられ", "等待", "投递", "投遞", "보류", "대기", "전달", "รอ", "đang chờ", "ditahan",
+)
+
+var yours = text(
+	"your message ", "your message,", "your message.", "your message:", "your e-mail ", "your email ", "your mail ",
+	"message you sent", "mail you sent", "e-mail you sent", "sent me", "ihre nachricht", "ihre e-mail", "ihre mail",
+	"deine nachricht", "votre message", "votre courriel", "votre e-mail", "votre mail", "su mensaje", "su correo",
+	"tu mensaje", "sua mensagem", "seu e-mail", "il tuo messaggio", "il suo messaggio", "la tua email", "uw bericht",
+	"uw e-mail", "je bericht", "ditt meddelande", "ditt mejl", "din besked", "din mail", "din melding", "viestisi",
+	"viestinne", "twoja wiadomość", "twoją wiadomość", "państwa wiadomość", "vaše zpráva", "váš e-mail",
+	"vaša správa", "üzenete", "levele", "mesajul dumneavoastră", "mesajul dvs", "ваше письмо", "ваше сообщение",
+	"ваш лист", "вашето съобщение", "вашето писмо", "το μήνυμά σας", "mesajınız", "iletiniz", "ההודעה שלך", "رسالتك",
+	"お送りいただいたメール", "あなたのメール", "お客様のメール", "您发", "您的邮件", "您的郵件", "您寄", "보내신", "ข้อความของคุณ", "email của bạn",
+	"thư của bạn", "pesan anda",
+)
+
+var knowsNot = text(
+	"spam", "junk", "approved", "allowed", "address book", "guest list", "known sender", "unknown sender",
+	"not know your", "do not know you", "not recogni", "whitelist", "only once", "just this once", "just once",
+	"one-time", "one time", "real person", "a person", "human", "robot", "einmalig", "bekannten absender",
+	"unbekannte absender", "expéditeurs inconnus", "qu'une fois", "une seule fois", "liste blanche", "una sola vez",
+	"lista de remitentes", "uma única vez", "remetentes", "una sola volta", "mittent", "eenmalig",
+	"onbekende afzender", "engångs", "okänd avsändare", "kun én gang", "ukendt afsender", "vain kerran",
+	"tuntematon", "jednorazow", "znanych nadawców", "nieznan", "jednoráz", "neznám", "egyszer", "ismeretlen",
+	"o singură dată", "спам", "белый список", "белом списке", "один раз", "неизвестн", "σπαμ", "μία φορά",
+	"bir kez", "istenmeyen", "דואר זבל", "مزعج", "迷惑メール", "初めての", "一度だけ", "垃圾邮件", "垃圾郵件", "陌生",
+	"一次", "스팸", "한 번만", "สแปม", "thư rác", "sampah",
 )
