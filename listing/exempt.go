@@ -236,6 +236,12 @@ func (s *Store) Apply(ctx context.Context, o Order, settings Settings) (Result, 
 	})
 }
 
+// applied is what the audit keeps of settings: the rule that decided from then on.
+type applied struct {
+	Policy
+	Reporters []Reporter `json:"reporters"`
+}
+
 // apply leaves the database alone when nothing differs from what was applied
 // last.
 func (c *change) apply(o Order, settings Settings) error {
@@ -251,11 +257,11 @@ func (c *change) apply(o Order, settings Settings) error {
 	}
 	c.cut = settings.Published != c.meta.Published
 	c.meta.Settings, c.meta.Published = digest, settings.Published
-	policy, err := detail(settings.Policy)
+	rule, err := detail(applied{settings.Policy, settings.Reporters})
 	if err != nil {
 		return err
 	}
-	c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: policy})
+	c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: rule})
 	return c.applyBuiltIn(append(SpecialExemptions(settings.Listable), settings.BuiltIn...))
 }
 

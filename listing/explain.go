@@ -22,6 +22,7 @@ const explainLimit = 100
 type Explanation struct {
 	At           time.Time  `json:"at,omitzero"`      // it is about this moment; zero: now
 	Unsure       []string   `json:"unsure,omitempty"` // what is not known any more of that moment
+	Ended        *Past      `json:"ended,omitempty"`  // how the listing of that moment ended since
 	Address      netip.Addr `json:"address,omitzero"`
 	Key          Key        `json:"key"`
 	Listed       bool       `json:"listed"` // published, under this key or a wider one
@@ -204,6 +205,11 @@ func (x Explanation) Public() Explanation {
 	x.Operator = ""
 	if x.Exempt != nil {
 		x.Exempt = &Exemption{Prefix: x.Exempt.Prefix, Until: x.Exempt.Until}
+	}
+	if x.Ended != nil {
+		ended := *x.Ended
+		ended.Why = ""
+		x.Ended = &ended
 	}
 	x.History = slices.Clone(x.History)
 	for i := range x.History {

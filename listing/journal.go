@@ -206,7 +206,8 @@ func (w *writer) pruneJournal(c *change) error {
 		if err != nil {
 			return err
 		}
-		if reachable := change.Sequence > c.meta.Base; reachable && c.settings.Journal.keeps(c, change) {
+		// That which the journal begins with tells since when it does.
+		if needed := change.Sequence >= c.meta.Base; needed && c.settings.Journal.keeps(c, change) {
 			return nil
 		}
 		if err := cursor.Delete(); err != nil {

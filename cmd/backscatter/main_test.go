@@ -49,6 +49,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"deliver": scriptDeliver,
 		"exits":   scriptExits,
 		"stamp":   scriptStamp,
+		"pause":   scriptPause,
 	}
 }
 
@@ -90,6 +91,19 @@ func scriptStamp(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), "@NOW@", time.Now().UTC().Format(time.RFC1123Z))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// pause DURATION NAME lets time pass and sets the variable to a moment in its
+// midst: what is stored knows whole seconds.
+func scriptPause(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pause DURATION NAME")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	<-time.After(d / 2)
+	ts.Setenv(args[1], time.Now().UTC().Format(time.RFC3339))
+	<-time.After(d / 2)
 }
 
 // ask SERVER NAME TYPE [tcp] prints the rcode, then the answer's records.

@@ -16,6 +16,7 @@ import (
 func (a *app) showCommand() *cobra.Command {
 	var all bool
 	var events int
+	var at string
 	cmd := &cobra.Command{
 		Use:   "show ADDRESS|PREFIX",
 		Short: "Explain why an address is listed, or why not",
@@ -23,6 +24,10 @@ func (a *app) showCommand() *cobra.Command {
 what was wanted and what was found, until when, and the newest events with what
 the listed party can search its logs for. Traps and reporters are left out, so
 that the answer can be passed on; --all tells them too, for operators.
+
+--at explains a moment of the past: whether the address was listed then, which
+observations there were, and what the rule of then said of them. What is not kept
+so long is said to be so.
 
 The exit code is 4 when the address is not listed.`,
 		Example: `  backscatter show 192.0.2.66
@@ -32,8 +37,12 @@ The exit code is 4 when the address is not listed.`,
 			if err := checkCount("--events", events); err != nil {
 				return err
 			}
+			moment, err := parseMoment(at)
+			if err != nil {
+				return err
+			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
-				e, err := c.Show(cmd.Context(), args[0], !all)
+				e, err := c.ShowAt(cmd.Context(), args[0], moment, !all)
 				if err != nil {
 					return err
 				}
@@ -48,6 +57,7 @@ The exit code is 4 when the address is not listed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "tell traps and reporters too")
+	cmd.Flags().StringVar(&at, "at", "", "explain the `TIME`: 2026-11-21T12:00:00Z, 2026-11-21 12:00:00Z, or 2026-11-21 for its first second, UTC")
 	cmd.Flags().IntVar(&events, "events", 3, "print the `N` newest events")
 	a.jsonFlag(cmd)
 	return cmd
@@ -58,9 +68,13 @@ func (a *app) printShow(e listing.Explanation, events int) error {
 		return a.printJSON(e)
 	}
 	var b strings.Builder
-	showState(&b, e)
+	if e.At.IsZero() {
+		showState(&b, e)
+	} else {
+		showPast(&b, e)
+	}
 	if e.Decision != nil {
-		showRule(&b, *e.Decision, e.Listed && e.By != 0)
+		showRule(&b, *e.Decision, ruleWhen(e))
 	}
 	showEvents(&b, e, events)
 	for _, p := range e.History {
@@ -128,12 +142,8 @@ func because(reason string) string {
 }
 
 // showRule prints each threshold with what was wanted and found.
-func showRule(b *strings.Builder, d listing.Decision, fired bool) {
-	what := "as of now"
-	if fired {
-		what = "when it was listed"
-	}
-	fmt.Fprintf(b, "\nthe rule %s (profile %s)\n", what, d.Profile)
+func showRule(b *strings.Builder, d listing.Decision, when string) {
+	fmt.Fprintf(b, "\nthe rule %s (profile %s)\n", when, d.Profile)
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, t := range d.Thresholds {
 		met := "not met"

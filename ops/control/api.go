@@ -283,7 +283,7 @@ func statusOf(err error) (int, string) {
 		return http.StatusNotFound, CodeNotFound
 	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt):
 		return http.StatusConflict, CodeConflict
-	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, listing.ErrPrefix), errors.Is(err, errBadRequest):
+	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, listing.ErrPrefix), errors.Is(err, listing.ErrFuture), errors.Is(err, errBadRequest):
 		return http.StatusBadRequest, CodeBadRequest
 	case errors.Is(err, listing.ErrUnavailable), errors.Is(err, listing.ErrClosed), errors.Is(err, errTryAgain):
 		return http.StatusServiceUnavailable, CodeTryAgain

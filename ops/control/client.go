@@ -77,10 +77,14 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // Show asks for everything known about an address or a prefix. With public it
 // is what a listed party may see.
 func (c *Client) Show(ctx context.Context, key string, public bool) (listing.Explanation, error) {
+	return c.ShowAt(ctx, key, time.Time{}, public)
+}
+
+// ShowAt asks for what was so at a moment of the past; the zero time is now.
+func (c *Client) ShowAt(ctx context.Context, key string, at time.Time, public bool) (listing.Explanation, error) {
 	q := url.Values{"key": {key}}
-	if public {
-		q.Set("public", "1")
-	}
+	setIf(q, "at", at.UTC().Format(time.RFC3339), !at.IsZero())
+	setIf(q, "public", "1", public)
 	var out listing.Explanation
 	return out, c.get(ctx, "show", q, &out)
 }

@@ -28,7 +28,11 @@ func (s *Server) show(r *http.Request) (any, error) {
 	if text == "" {
 		return nil, badRequest("show: no address is named")
 	}
-	e, err := s.explain(text)
+	at, err := atParam(r)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.explain(text, at)
 	if err != nil {
 		return nil, err
 	}
@@ -38,15 +42,36 @@ func (s *Server) show(r *http.Request) (any, error) {
 	return e, nil
 }
 
-func (s *Server) explain(text string) (listing.Explanation, error) {
+// explain tells of now when at is zero.
+func (s *Server) explain(text string, at time.Time) (listing.Explanation, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
-		return s.Store.Explain(addr)
+		if at.IsZero() {
+			return s.Store.Explain(addr)
+		}
+		return s.Store.ExplainAt(addr, at)
 	}
 	key, err := listing.ParseKey(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return listing.Explanation{}, err
+	case at.IsZero():
+		return s.Store.ExplainKey(key)
+	default:
+		return s.Store.ExplainKeyAt(key, at)
 	}
-	return s.Store.ExplainKey(key)
+}
+
+// atParam reads an optional time.
+func atParam(r *http.Request) (time.Time, error) {
+	text := r.FormValue("at")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, badRequest("at: %w", err)
+	}
+	return at, nil
 }
 
 func (s *Server) listings(r *http.Request) (any, error) {

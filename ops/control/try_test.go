@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"backscatter/listing"
 	"backscatter/ops/control"
@@ -57,5 +58,26 @@ func TestTryRefused(t *testing.T) {
 		if status, text := f.raw(t, "POST", "/v1/policy/try", "application/json", strings.NewReader(body)); status != http.StatusBadRequest {
 			t.Errorf("%q: %d %s", body, status, text)
 		}
+	}
+}
+
+func TestShowAt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.fill(t, 1)
+	now := time.Now()
+	x, err := f.client.ShowAt(t.Context(), "10.0.0.0", now, true)
+	if err != nil || !x.Listed || x.At.Unix() != now.Unix() {
+		t.Errorf("now: %+v, %v", x, err)
+	}
+	if x, err = f.client.ShowAt(t.Context(), "10.0.0.0/32", now.Add(-time.Hour), true); err != nil || x.Listed || len(x.Unsure) == 0 {
+		t.Errorf("an hour ago: %+v, %v", x, err)
+	}
+	var refused *control.Error
+	if _, err = f.client.ShowAt(t.Context(), "10.0.0.0", now.Add(time.Hour), true); !errors.As(err, &refused) || refused.Code != control.CodeBadRequest {
+		t.Errorf("in an hour: %v", err)
+	}
+	if status, text := f.raw(t, "GET", "/v1/show?key=10.0.0.0&at=noon", "", nil); status != http.StatusBadRequest {
+		t.Errorf("at noon: %d %s", status, text)
 	}
 }
