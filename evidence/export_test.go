@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // SRS is defined with it
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -62,3 +63,17 @@ func ClassifyWithoutProducts(m *Message) Classification {
 	fired := slices.DeleteFunc(compiled().fire(m, facts), func(r *rule) bool { return r.product != "" && r.strength != veto })
 	return decided(facts, fired)
 }
+
+// Products returns the products that rules recognise.
+func Products() map[string]bool {
+	products := map[string]bool{}
+	for _, r := range compiled().rules {
+		if r.product != "" {
+			products[r.product] = true
+		}
+	}
+	return products
+}
+
+// Advised returns the products for which there is advice.
+func Advised() []string { return slices.Collect(maps.Keys(advice)) }

@@ -154,7 +154,7 @@ var noticeRules = []rule{
 		"was dropped", "been rejected", "was rejected", "did not get", "did not receive", "not accepted", "intercepted",
 		"moved to the virus vault", "disinfected", "cleaned", "gelöscht", "blockiert", "nicht zugestellt", "abgewiesen",
 		"supprimé", "bloqué", "pas été remis", "eliminado", "bloqueado", "no ha sido entregado", "bloqueada",
-		"eliminada", "não foi entregue", "bloccato", "cancellato", "non è stato consegnato", "verwijderd", "geblokkeerd",
+		"eliminada", "não foi entregue", "bloccato", "non è stato consegnato", "verwijderd", "geblokkeerd",
 		"borttagen", "blockerats", "raderats", "slettet", "blokeret", "usunięt", "zablokowan", "odstraněn",
 		"zablokován", "törölt", "удален", "заблокирован", "не доставлено", "видалено", "silindi", "engellendi", "削除", "駆除",
 		"隔離", "删除", "刪除", "隔离", "拦截", "삭제", "차단"))},
