@@ -1,5 +1,11 @@
 package evidence
 
+import (
+	"slices"
+
+	"backscatter/listing"
+)
+
 // Advice returns how to stop the backscatter of a product, for whoever runs it;
 // of a product that is not known, what holds for every one.
 func Advice(product string) string {
@@ -7,6 +13,22 @@ func Advice(product string) string {
 		return text
 	}
 	return adviceForAll
+}
+
+// Fix is the advice for one product.
+type Fix struct{ Product, Text string }
+
+// Fixes returns the advice for each product that was recognised in the events,
+// once, in their order. Names of products that no rule knows are left out.
+func Fixes(events []listing.Event) []Fix {
+	var fixes []Fix
+	for _, e := range events {
+		text, ok := advice[e.Traces.Product]
+		if ok && !slices.ContainsFunc(fixes, func(f Fix) bool { return f.Product == e.Traces.Product }) {
+			fixes = append(fixes, Fix{Product: e.Traces.Product, Text: text})
+		}
+	}
+	return fixes
 }
 
 const (

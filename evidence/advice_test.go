@@ -5,7 +5,27 @@ import (
 	"testing"
 
 	"backscatter/evidence"
+	"backscatter/listing"
 )
+
+// TestFixes: each product once, in order.
+func TestFixes(t *testing.T) {
+	t.Parallel()
+	var events []listing.Event
+	for _, product := range []string{"qmail", "", "Exim", "<script>", "qmail"} {
+		events = append(events, listing.Event{Traces: listing.Traces{Product: product}})
+	}
+	var got []string
+	for _, f := range evidence.Fixes(events) {
+		got = append(got, f.Product)
+		if f.Text != evidence.Advice(f.Product) {
+			t.Errorf("%s: %q", f.Product, f.Text)
+		}
+	}
+	if strings.Join(got, " ") != "qmail Exim" {
+		t.Errorf("fixes for %q", got)
+	}
+}
 
 // TestAdvice: whoever runs a product that a rule recognises is told how to stop
 // it, in full sentences, and nobody is told about software that no rule knows.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"backscatter/evidence"
 	"backscatter/listing"
 	"backscatter/ops/control"
 )
@@ -77,6 +78,7 @@ func (a *app) printShow(e listing.Explanation, events int) error {
 		showRule(&b, *e.Decision, ruleWhen(e))
 	}
 	showEvents(&b, e, events)
+	showFixes(&b, e)
 	for _, p := range e.History {
 		fmt.Fprintf(&b, "was listed    %s to %s: %s\n", stamp(p.Listed), stamp(p.Removed), p.How)
 	}
@@ -114,6 +116,9 @@ func showState(b *strings.Builder, e listing.Explanation) {
 	}
 	if e.HoldUntil.After(time.Now()) {
 		fmt.Fprintf(b, "held          evidence does not list it before %s\n", stamp(e.HoldUntil))
+	}
+	if !e.Retired.IsZero() {
+		fmt.Fprintf(b, "decommissioned the whole list is, since %s; nothing is published\n", stamp(e.Retired))
 	}
 	if e.HeldBack {
 		fmt.Fprintf(b, "held back     evidence would list it, and a brake waits for an operator: see status\n")
@@ -174,6 +179,13 @@ func showEvents(b *strings.Builder, e listing.Explanation, most int) {
 		for _, line := range traces(event) {
 			fmt.Fprintf(b, "    %s\n", printable(line))
 		}
+	}
+}
+
+// showFixes prints how to stop what was recognised.
+func showFixes(b *strings.Builder, e listing.Explanation) {
+	for _, fix := range evidence.Fixes(e.Events) {
+		fmt.Fprintf(b, "\nhow to stop it (%s): %s\n", fix.Product, fix.Text)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"backscatter/evidence"
 	"backscatter/listing"
 )
 
@@ -26,6 +27,7 @@ var pageText string
 // pageTemplate escapes everything by its context: traces come from strangers.
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"stamp": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"fixes": evidence.Fixes,
 }).Parse(pageText))
 
 func (s *Server) page(w http.ResponseWriter, status int, v view) {

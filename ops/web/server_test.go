@@ -327,3 +327,15 @@ func TestStore(t *testing.T) {
 		}
 	}
 }
+
+// The page tells how to stop the software that was recognised, once.
+func TestFixes(t *testing.T) {
+	t.Parallel()
+	f := newFixture()
+	f.lookup.e = hostile()
+	f.lookup.e.Events[0].Traces.Product = "qmail"
+	f.lookup.e.Events = append(f.lookup.e.Events, f.lookup.e.Events[0])
+	if page := f.get("/192.0.2.66").Body.String(); strings.Count(page, "<strong>qmail</strong>: Refuse unknown recipients at RCPT") != 1 {
+		t.Errorf("no advice for qmail on the page:\n%s", page)
+	}
+}
