@@ -110,7 +110,7 @@ var noticeRules = []rule{
 		is(machineSender), text("virus", "attention: you sent"))},
 
 	// Stand-alone notices of whatever product: one that is about a virus or the
-	// like by its subject, its sender or a name, and words that agree.
+	// like by its subject or the name of one, and words that agree.
 	{"virus-subject", notice, substance, "", all(subject(
 		"virus alert", "virus found", "virus detected", "virus warning", "virus in your", "virus in mail",
 		"virus in message", "virus notification", "virus intercepted", "anti-virus", "antivirus", "infected",
@@ -162,7 +162,7 @@ var noticeRules = []rule{
 	{"virus-name", notice, substance, "", all(text("w32/", "w32.", "win32/", "win32.", "worm_", "i-worm.", "@mm", "html/",
 		"vbs/", "eicar", "exploit-", "pe_", "worm.", "trojan.", "heuristics.phishing", "js/", "sobig", "klez",
 		"mydoom", "bagle", "netsky"))},
-	{"virus-from", notice, substance, "", all(from("virus", "antivir", "content-filter", "contentfilter", "mailsweeper",
+	{"virus-from", notice, claim, "", all(from("virus", "antivir", "content-filter", "contentfilter", "mailsweeper",
 		"mailscanner", "quarantine", "spamfilter", "spam-filter", "amavis", "scanner@", "mailmarshal", "viruscheck",
 		"mailguard", "viruswall", "interscan", "scanmail", "antispam", "anti-spam", "gateway security", "mail guard",
 		"e-mail guard", "security gateway", "mail security", "email security", "e-mail security", "firewall",

@@ -62,7 +62,7 @@ var structureRules = []rule{
 		"nie można dostarczyć", "nie dostarczono",
 		"недоставлен", "не доставлен", "ошибка доставки", "невозможно доставить", "不明", "配信不能", "配送不能", "送信エラー",
 		"エラー通知", "配信エラー", "届きません",
-		"退信", "投递失败", "无法投递", "系统退信", "未送达", "배달 실패", "반송", "teslim edilemedi",
+		"配信できません", "送信できません", "お届けできません", "不達", "無法傳遞", "無法投遞", "無法送達", "未能送達", "退信", "投递失败", "无法投递", "系统退信", "未送达", "배달 실패", "반송", "teslim edilemedi",
 	))},
 	{"failure-words", listing.ClassBounce, claim, "", all(text(
 		"could not be delivered", "couldn't be delivered", "cannot be delivered", "can't be delivered",

@@ -64,7 +64,7 @@ func TestSynthetic(t *testing.T) {
 	for _, bar := range []struct {
 		kind           string
 		known, unknown float64
-	}{{"notice", 0.97, 0.85}, {"challenge", 0.97, 0.85}, {"autoreply", 0.97, 0.9}} {
+	}{{"bounce", 0.97, 0.8}, {"notice", 0.97, 0.85}, {"challenge", 0.97, 0.85}, {"autoreply", 0.97, 0.9}} {
 		if got := with[bar.kind]; float64(got.right) < bar.known*float64(got.all) {
 			t.Errorf("%s: %d of %d are recognised, want %.0f %%", bar.kind, got.right, got.all, 100*bar.known)
 		}

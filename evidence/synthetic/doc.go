@@ -1,4 +1,4 @@
-// Package synthetic makes virus notices, challenges and vacation replies as
+// Package synthetic makes free-text bounces, virus notices, challenges and vacation replies as
 // many products and languages write them, and mail that only resembles them.
 // Public samples of these are scarce. What it makes is synthetic, says so in a
 // field of its own, and is scored apart from real mail.

@@ -12,7 +12,7 @@ import (
 
 // Sample is one message.
 type Sample struct {
-	Kind    string // notice, challenge, autoreply, or other
+	Kind    string // bounce, notice, challenge, autoreply, or other
 	Name    string // product or language
 	Variant string // how its header and its encoding vary
 	Raw     []byte
@@ -32,6 +32,10 @@ type header struct {
 }
 
 var headers = map[string][]header{
+	"bounce": {
+		{"null sender", "", true},
+		{"bare", "Return-Path: <postmaster@gateway.example>\n", false},
+	},
 	"notice": {
 		{"null sender", "", true},
 		{"bare", "Return-Path: <virus-admin@gateway.example>\n", false},
@@ -62,7 +66,7 @@ func All() []Sample {
 	for _, k := range []struct {
 		kind  string
 		texts []text
-	}{{"notice", notices}, {"challenge", challenges}, {"autoreply", replies}, {"other", others}} {
+	}{{"bounce", bounces}, {"notice", notices}, {"challenge", challenges}, {"autoreply", replies}, {"other", others}} {
 		for _, t := range k.texts {
 			for _, h := range headers[k.kind] {
 				if strings.HasPrefix(t.name, "a person") && h.name != "bare" {
