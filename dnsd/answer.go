@@ -211,7 +211,7 @@ func (a *answerer) transfer(kind zonefile.Kind) {
 func (a *answerer) apex() {
 	a.kind = Apex
 	records := append([]dns.RR{a.zone.SOA(a.Snapshot.Sequence())}, a.zone.NSRecords()...)
-	records = append(records, a.zone.ApexRecords()...)
+	records = append(records, a.zone.ApexRecords(a.Snapshot)...)
 	for _, rr := range records {
 		if a.wants(rr.Header().Rrtype, dns.TypeSOA) {
 			a.answer = append(a.answer, rr)

@@ -14,17 +14,19 @@ import (
 
 // What an audit entry can be about.
 const (
-	ActionEvidence = "evidence" // evidence began a listing; the detail is the decision
-	ActionExpire   = "expire"   // listings or exemptions reached their end
-	ActionList     = "list"
-	ActionDelist   = "delist"
-	ActionExempt   = "exempt"
-	ActionUnexempt = "unexempt"
-	ActionApply    = "apply" // other settings
-	ActionRecover  = "recover"
-	ActionBrake    = "brake"  // one was put on; the reason says which, and why
-	ActionResume   = "resume" // they were lifted; the detail tells how they were
-	ActionRevoke   = "revoke" // the detail tells what was chosen, and what ended by it
+	ActionEvidence     = "evidence" // evidence began a listing; the detail is the decision
+	ActionExpire       = "expire"   // listings or exemptions reached their end
+	ActionList         = "list"
+	ActionDelist       = "delist"
+	ActionExempt       = "exempt"
+	ActionUnexempt     = "unexempt"
+	ActionApply        = "apply" // other settings
+	ActionRecover      = "recover"
+	ActionBrake        = "brake"  // one was put on; the reason says which, and why
+	ActionResume       = "resume" // they were lifted; the detail tells how they were
+	ActionDecommission = "decommission"
+	ActionRecommission = "recommission"
+	ActionRevoke       = "revoke" // the detail tells what was chosen, and what ended by it
 
 	ActionEnrol     = "enrol" // these are about a reporter, which the detail names
 	ActionSuspend   = "suspend"

@@ -190,7 +190,7 @@ type survey struct {
 // first: in bounded steps, since all of a large list can be due.
 func (w *writer) mayEnd(at time.Time) bool {
 	bounds := w.settings.Load().Brakes
-	if bounds.Endings == 0 {
+	if bounds.Endings == 0 || !w.state.ended.At.IsZero() { // of what is not published nothing can go
 		w.cleared = at
 		return true
 	}

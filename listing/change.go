@@ -27,6 +27,7 @@ type state struct {
 
 	reporters map[string]Enrolment // as stored; replaced, never changed
 	brakes    brakes
+	ended     Decommission // zero: the list is in use
 }
 
 // change is one transaction under way.
@@ -336,7 +337,7 @@ func (c *change) finish() error {
 func (c *change) next() *Snapshot {
 	n := Next{
 		Sequence: c.meta.Sequence, Time: c.meta.Time, NewestEvidence: c.meta.Newest,
-		Added: c.added, Endings: c.endings,
+		Added: c.added, Endings: c.endings, Decommissioned: c.ended.At,
 	}
 	for _, e := range c.removed {
 		n.Removed = append(n.Removed, e.Prefix)

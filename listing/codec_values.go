@@ -11,17 +11,18 @@ import (
 // of its form in the lower. A new form gets a new number, and its decoder reads
 // the old one as long as a migration has not rewritten it.
 const (
-	metaVersion        = 0x12
-	recordVersion      = 0x22
-	observationVersion = 0x32
-	stampVersion       = 0x42
-	exemptionVersion   = 0x51
-	changeVersion      = 0x61
-	auditVersion       = 0x71
-	indexVersion       = 0x81
-	reporterVersion    = 0xa1
-	brakesVersion      = 0xb1
-	textVersion        = 0xb1
+	metaVersion         = 0x12
+	recordVersion       = 0x22
+	observationVersion  = 0x32
+	stampVersion        = 0x42
+	exemptionVersion    = 0x51
+	changeVersion       = 0x61
+	auditVersion        = 0x71
+	indexVersion        = 0x81
+	reporterVersion     = 0xa1
+	brakesVersion       = 0xb1
+	decommissionVersion = 0xc1
+	textVersion         = 0xb1
 )
 
 // meta is the state of the store as a whole: one value, written by every

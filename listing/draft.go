@@ -20,7 +20,7 @@ func NewSnapshot(b Build) *Snapshot {
 			}
 		}
 	}
-	return d.finish(Next{Sequence: b.Sequence, Time: b.Time, NewestEvidence: b.NewestEvidence, Endings: b.Endings})
+	return d.finish(Next{Sequence: b.Sequence, Time: b.Time, NewestEvidence: b.NewestEvidence, Endings: b.Endings, Decommissioned: b.Decommissioned})
 }
 
 // Next returns the snapshot that follows s. It costs what the change is large,
@@ -131,7 +131,7 @@ func (d *draft) finish(n Next) *Snapshot {
 	d.flush()
 	s := d.Snapshot
 	s.sequence, s.time, s.newest = n.Sequence, n.Time, n.NewestEvidence
-	s.endings = n.Endings
+	s.endings, s.decommissioned = n.Endings, n.Decommissioned
 	if byPrefix := func(a, b Ending) int { return ComparePrefix(a.Prefix, b.Prefix) }; !slices.IsSortedFunc(s.endings, byPrefix) {
 		s.endings = slices.SortedFunc(slices.Values(s.endings), byPrefix)
 	}

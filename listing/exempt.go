@@ -51,8 +51,13 @@ func (st *state) readExemptions(tx *bolt.Tx) error {
 	return nil
 }
 
-// findHoles brings what is searched in line with the exemptions.
+// findHoles brings what is searched in line with the exemptions. Of a list that
+// has ended, nothing is published.
 func (st *state) findHoles() {
+	if !st.ended.At.IsZero() {
+		st.holes = []netip.Prefix{all4, all6}
+		return
+	}
 	st.holes = make([]netip.Prefix, 0, len(st.exempt))
 	for _, x := range st.exempt {
 		st.holes = append(st.holes, x.Prefix)

@@ -261,6 +261,7 @@ func (s *Store) renewEndings() {
 	s.state.endings = endings
 	s.swap(current.Next(Next{
 		Sequence: current.Sequence(), Time: current.Time(), NewestEvidence: current.NewestEvidence(), Endings: endings,
+		Decommissioned: current.Decommissioned(),
 	}))
 }
 

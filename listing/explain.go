@@ -35,20 +35,21 @@ type Explanation struct {
 	Since        time.Time  `json:"since,omitzero"`
 	Until        time.Time  `json:"until,omitzero"`
 	Permanent    bool       `json:"permanent"`
-	Extends      string     `json:"extends,omitempty"`    // what would put the end off
-	Exempt       *Exemption `json:"exempt,omitempty"`     // what keeps it from being published
-	HeldBack     bool       `json:"held_back,omitempty"`  // evidence would list it; a brake waits for an operator
-	CoveredBy    *Key       `json:"covered_by,omitempty"` // the wider listing that holds it
-	HoldUntil    time.Time  `json:"hold_until,omitzero"`  // evidence does not list it before
-	Delisted     time.Time  `json:"delisted,omitzero"`    // evidence that is not newer never counts
-	Decision     *Decision  `json:"decision,omitempty"`   // the one that listed it; without a listing, as of now
-	Current      *Decision  `json:"current,omitempty"`    // as of now, for what evidence listed
-	First        time.Time  `json:"first,omitzero"`       // oldest evidence ever
-	Last         time.Time  `json:"last,omitzero"`        // newest evidence ever
-	Observations int        `json:"observations"`         // kept
-	Events       []Event    `json:"events"`               // the newest of them, newest first
-	History      []Past     `json:"history"`              // listings that ended, newest first
-	Sequence     uint64     `json:"sequence"`             // of what is published
+	Extends      string     `json:"extends,omitempty"`       // what would put the end off
+	Exempt       *Exemption `json:"exempt,omitempty"`        // what keeps it from being published
+	Retired      time.Time  `json:"decommissioned,omitzero"` // since when nothing at all is published
+	HeldBack     bool       `json:"held_back,omitempty"`     // evidence would list it; a brake waits for an operator
+	CoveredBy    *Key       `json:"covered_by,omitempty"`    // the wider listing that holds it
+	HoldUntil    time.Time  `json:"hold_until,omitzero"`     // evidence does not list it before
+	Delisted     time.Time  `json:"delisted,omitzero"`       // evidence that is not newer never counts
+	Decision     *Decision  `json:"decision,omitempty"`      // the one that listed it; without a listing, as of now
+	Current      *Decision  `json:"current,omitempty"`       // as of now, for what evidence listed
+	First        time.Time  `json:"first,omitzero"`          // oldest evidence ever
+	Last         time.Time  `json:"last,omitzero"`           // newest evidence ever
+	Observations int        `json:"observations"`            // kept
+	Events       []Event    `json:"events"`                  // the newest of them, newest first
+	History      []Past     `json:"history"`                 // listings that ended, newest first
+	Sequence     uint64     `json:"sequence"`                // of what is published
 }
 
 // Event is one observation as an explanation tells it.
@@ -92,7 +93,7 @@ func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, 
 	x = Explanation{Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{}}
 	err = s.view(func(tx *bolt.Tx, now time.Time) error {
 		snap := s.Snapshot()
-		x.Sequence = snap.Sequence()
+		x.Sequence, x.Retired = snap.Sequence(), snap.Decommissioned()
 		entry, listed := snap.Lookup(p.Addr())
 		x.Listed = listed && (covers(entry.Prefix, p) || covers(p, entry.Prefix))
 		if !x.Listed {

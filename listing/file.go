@@ -42,6 +42,8 @@ var (
 	keySchema = []byte("schema")
 	keyState  = []byte("state")
 	keyBrakes = []byte("brakes")
+
+	keyDecommission = []byte("decommission")
 )
 
 // lockTimeout is how long to wait for another process to let the file go.

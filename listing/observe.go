@@ -106,6 +106,7 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 		}
 	}
 	_, hidden := c.exemption(k.Prefix())
+	hidden = hidden || !c.ended.At.IsZero()
 	for _, i := range members {
 		out := &replies[i].outcome
 		out.Decision, out.Listed = d, r.Evidence != nil && !hidden && !out.Exempt

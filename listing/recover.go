@@ -36,7 +36,7 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 		return st, nil, fmt.Errorf("%w: its records of operators' prefixes are not those that were counted; restore a backup", ErrDamaged)
 	}
 	snap := NewSnapshot(Build{
-		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest,
+		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest, Decommissioned: st.ended.At,
 		Entries: slices.Values(published),
 	})
 	return st, snap, nil
@@ -53,7 +53,7 @@ func readState(tx *bolt.Tx) (state, error) {
 	if st.meta, err = decodeMeta(keyState, value); err != nil {
 		return st, fmt.Errorf("its state: %w", err)
 	}
-	return st, errors.Join(st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx))
+	return st, errors.Join(st.readDecommission(tx), st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx))
 }
 
 // visible makes the entries to publish out of all records, and counts the

@@ -20,17 +20,18 @@ import (
 // since many entries tell the same. A changed snapshot shares with the former
 // all that did not change.
 type Snapshot struct {
-	sequence   uint64
-	time       time.Time
-	newest     time.Time
-	counts     [ClassManual + 1]int
-	hosts      hosts
-	nets       *bart.Table[netRef]
-	contents   *contents
-	table      []content // of contents, as long as it was when the snapshot was made
-	endings    []Ending  // sorted
-	once       sync.Once
-	superseded chan struct{}
+	sequence       uint64
+	time           time.Time
+	newest         time.Time
+	decommissioned time.Time
+	counts         [ClassManual + 1]int
+	hosts          hosts
+	nets           *bart.Table[netRef]
+	contents       *contents
+	table          []content // of contents, as long as it was when the snapshot was made
+	endings        []Ending  // sorted
+	once           sync.Once
+	superseded     chan struct{}
 }
 
 // netRef is what the trie keeps of an entry that is no IPv4 host.
@@ -46,6 +47,7 @@ type Build struct {
 	NewestEvidence time.Time       // zero: none
 	Entries        iter.Seq[Entry] // in any order, each prefix once; nil: none
 	Endings        []Ending        // in any order; kept, so not to be changed any more
+	Decommissioned time.Time       // zero: the list is in use; else it has no entries
 }
 
 // Next is what makes the next snapshot out of one.
@@ -56,6 +58,7 @@ type Next struct {
 	Removed        []netip.Prefix // those that are not there are passed over
 	Added          []Entry        // replaces an entry of the same prefix; each prefix once
 	Endings        []Ending       // the whole table, which replaces the former; as in [Build]
+	Decommissioned time.Time      // as in [Build]
 }
 
 // Sequence returns the stored counter of published states.
@@ -70,6 +73,10 @@ func (s *Snapshot) Time() time.Time { return s.time }
 // NewestEvidence returns when the newest counted observation was received;
 // zero when there is none.
 func (s *Snapshot) NewestEvidence() time.Time { return s.newest }
+
+// Decommissioned returns since when the list has ended (RFC 6471 §3.4); zero while
+// it is in use. Such a snapshot has no entries.
+func (s *Snapshot) Decommissioned() time.Time { return s.decommissioned }
 
 // Lookup returns the entry that covers the address, which may be IPv4 mapped
 // into IPv6.

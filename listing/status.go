@@ -28,7 +28,8 @@ type Status struct {
 	Waiting        int            `json:"waiting"` // requests
 	Writable       bool           `json:"writable"`
 	WhyNot         string         `json:"why_not,omitempty"`
-	Brakes         BrakeStatus    `json:"brakes"`             // those that are on
+	Brakes         BrakeStatus    `json:"brakes"` // those that are on
+	Decommissioned *Decommission  `json:"decommissioned,omitempty"`
 	Profile        string         `json:"profile"`            // of the policy in force
 	Listable       []netip.Prefix `json:"listable,omitempty"` // special-purpose space that is open: for labs only
 }
@@ -57,6 +58,13 @@ func (s *Store) Status() (Status, error) {
 		all, err := allExemptions(tx)
 		if err != nil {
 			return err
+		}
+		var st state
+		if err := st.readDecommission(tx); err != nil {
+			return err
+		}
+		if !st.ended.At.IsZero() {
+			out.Decommissioned = &st.ended
 		}
 		out.Observations, out.Journal, out.Audit, out.Commits = m.Observations, m.Base, m.Audit, m.Commits
 		out.Exemptions, out.FileSize = len(all), tx.Size()

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ var testNet = netip.MustParsePrefix("127.0.0.0/24")
 func (z *Zone) Lookup(s *listing.Snapshot, addr netip.Addr) (listing.Entry, bool) {
 	addr = addr.Unmap()
 	if testNet.Contains(addr) {
-		return z.testPoint(addr)
+		return z.testPoint(s, addr)
 	}
 	e, ok := s.Lookup(addr)
 	if !ok {
@@ -43,8 +44,12 @@ func (z *Zone) carry(e listing.Entry) (listing.Entry, bool) {
 }
 
 // testPoint answers for 127.0.0.0/24: 127.0.0.2 and the address of each code
-// in use are listed, 127.0.0.1 is not (RFC 5782 §5).
-func (z *Zone) testPoint(addr netip.Addr) (listing.Entry, bool) {
+// in use are listed, 127.0.0.1 is not (RFC 5782 §5). In a list that has ended none
+// is, by which those who look know it (RFC 6471 §3.4).
+func (z *Zone) testPoint(s *listing.Snapshot, addr netip.Addr) (listing.Entry, bool) {
+	if !s.Decommissioned().IsZero() {
+		return listing.Entry{}, false
+	}
 	class := listing.Class(addr.As4()[3])
 	if class != listing.ClassBounce && !(z.Classes & listing.AllClasses).Has(class) {
 		return listing.Entry{}, false
@@ -57,10 +62,10 @@ func (z *Zone) testPoint(addr netip.Addr) (listing.Entry, bool) {
 }
 
 // testPoints returns the entries of all test points, sorted.
-func (z *Zone) testPoints() []listing.Entry {
+func (z *Zone) testPoints(s *listing.Snapshot) []listing.Entry {
 	var points []listing.Entry
 	for last := range 256 {
-		if e, ok := z.testPoint(netip.AddrFrom4([4]byte{127, 0, 0, byte(last)})); ok {
+		if e, ok := z.testPoint(s, netip.AddrFrom4([4]byte{127, 0, 0, byte(last)})); ok {
 			points = append(points, e)
 		}
 	}
@@ -195,10 +200,16 @@ func (z *Zone) NSRecords() []dns.RR {
 	return rrs
 }
 
-// ApexRecords returns the A, AAAA and TXT records of the apex, as configured.
-func (z *Zone) ApexRecords() []dns.RR {
+// ApexRecords returns the A, AAAA and TXT records of the apex: those that are
+// configured, and for a list that has ended one that says so.
+func (z *Zone) ApexRecords(s *listing.Snapshot) []dns.RR {
 	rrs := z.addressRecords(z.Name, z.Addresses)
-	for _, t := range z.Texts {
+	texts := z.Texts
+	if at := s.Decommissioned(); !at.IsZero() {
+		texts = append(slices.Clone(texts), "This list ended on "+at.UTC().Format(time.DateOnly)+
+			". It is empty, its test entries too. Please take it out of your configuration (RFC 6471 section 3.4).")
+	}
+	for _, t := range texts {
 		rrs = append(rrs, &dns.TXT{Hdr: z.header(z.Name, dns.TypeTXT, z.TTLSeconds()), Txt: []string{escape(t)}})
 	}
 	return rrs
@@ -257,11 +268,15 @@ func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
 // statusCopied is the part of the status that follows from the serial, so that
 // transfers and files can carry it.
 func statusCopied(s *listing.Snapshot) []string {
-	return []string{
+	told := []string{
 		fmt.Sprintf("serial=%d", s.Serial()),
 		"time=" + stamp(s.Time()),
 		fmt.Sprintf("entries=%d", s.Len()),
 	}
+	if at := s.Decommissioned(); !at.IsZero() {
+		told = append(told, "decommissioned="+stamp(at))
+	}
+	return told
 }
 
 // StatusTXT returns the record that transfers and files carry for _status.

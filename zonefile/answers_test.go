@@ -195,7 +195,7 @@ func TestApexTexts(t *testing.T) {
 	t.Parallel()
 	z := testZone()
 	m := new(dns.Msg)
-	m.Answer = z.ApexRecords()
+	m.Answer = z.ApexRecords(sample())
 	var back dns.Msg
 	if err := back.Unpack(must(m.Pack())(t)); err != nil {
 		t.Fatal(err)

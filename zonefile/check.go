@@ -21,10 +21,10 @@ func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
 			want.entry(f, e)
 		}
 	}
-	for _, e := range z.testPoints() {
+	for _, e := range z.testPoints(s) {
 		want.testPoint(f, e.Class)
 	}
-	in := &checker{lines: newLines(r), format: f, zone: z, tally: &got}
+	in := &checker{lines: newLines(r), format: f, zone: z, snapshot: s, tally: &got}
 	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), s.Serial(), want.entries)
 	whole := false
 	for in.next() {
@@ -112,6 +112,7 @@ type checker struct {
 
 	format   Format
 	zone     *Zone
+	snapshot *listing.Snapshot
 	class    listing.Class // of the default line in force
 	excluded bool          // 127.0.0.1 is
 }
@@ -184,7 +185,7 @@ func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
 		c.add(p, class)
 		return nil
 	}
-	if e, ok := c.zone.testPoint(p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain {
+	if e, ok := c.zone.testPoint(c.snapshot, p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain {
 		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", p)
 	}
 	c.test |= listing.ClassSetOf(class)

@@ -74,6 +74,9 @@ func WriteAt(w io.Writer, f Format, z *Zone, s *listing.Snapshot, now time.Time)
 	out := &writer{buf: bufio.NewWriterSize(w, 1<<16), zone: z, snapshot: s, format: f, now: now}
 	out.linef("%s %s: hosts that send backscatter, %s", strings.TrimSuffix(z.Name, "."), f, useNote)
 	out.linef("serial=%d time=%s", s.Serial(), stamp(s.Time()))
+	if at := s.Decommissioned(); !at.IsZero() {
+		out.linef("decommissioned=%s: the list has ended and is empty", stamp(at))
+	}
 	body(out)
 	out.linef("END serial=%d entries=%d", s.Serial(), out.stats.Entries)
 	if err := out.flush(); err != nil {

@@ -57,6 +57,7 @@ func peerSnapshots() map[string]*listing.Snapshot {
 		"sample": sample(),
 		"random": randomSnapshot(rand.New(rand.NewPCG(9, 10)), 500),
 		"empty":  snapshotOf(),
+		"ended":  ended(),
 	}
 }
 

@@ -105,7 +105,7 @@ func (w *writer) ip4set() {
 		w.text("$1 " + w.zone.URL)
 	}
 	w.text("!127.0.0.1") // RFC 5782 §5, whatever else is written here
-	for _, e := range w.zone.testPoints() {
+	for _, e := range w.zone.testPoints(w.snapshot) {
 		w.defaultLine(e)
 		w.line = e.Prefix.Addr().AppendTo(w.line)
 		w.put()
@@ -218,7 +218,7 @@ func (w *writer) ip6trie() {
 	if w.zone.URL != "" {
 		w.text("$1 " + w.zone.URL)
 	}
-	for _, e := range w.zone.testPoints() {
+	for _, e := range w.zone.testPoints(w.snapshot) {
 		// RFC 5782 §5: ::ffff:7f00:2. In a zone that has IPv4 data too rbldnsd
 		// answers from that, with the same text.
 		v4 := e.Prefix.Addr().As4()

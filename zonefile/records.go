@@ -31,11 +31,11 @@ func (z *Zone) Records(s *listing.Snapshot) iter.Seq[dns.RR] {
 // head returns what stands before the entries: it is of bounded size.
 func (z *Zone) head(s *listing.Snapshot) []dns.RR {
 	rrs := append([]dns.RR{z.SOA(s.Sequence())}, z.NSRecords()...)
-	rrs = append(append(rrs, z.ApexRecords()...), z.StatusTXT(s))
+	rrs = append(append(rrs, z.ApexRecords(s)...), z.StatusTXT(s))
 	for _, ns := range z.NS {
 		rrs = append(rrs, z.HostRecords(ns)...)
 	}
-	for _, e := range z.testPoints() {
+	for _, e := range z.testPoints(s) {
 		// RFC 5782 §5 wants the test point of IPv6 lists as ::ffff:127.0.0.2.
 		for _, owner := range []string{z.Owner(e.Prefix.Addr()), z.mappedOwner(e.Prefix.Addr())} {
 			rrs = append(rrs, z.A(owner, e), z.TXT(owner, e))

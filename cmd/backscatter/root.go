@@ -137,7 +137,7 @@ not reachable, 4 not listed (show), 75 try again (report).`,
 	root.AddCommand(
 		a.serveCommand(), a.reportCommand(),
 		a.showCommand(), a.listingsCommand(), a.auditCommand(), a.policyCommand(), a.statusCommand(),
-		a.listCommand(), a.delistCommand(), a.exemptCommand(), a.revokeCommand(), a.resumeCommand(), a.reporterCommand(),
+		a.listCommand(), a.delistCommand(), a.exemptCommand(), a.revokeCommand(), a.resumeCommand(), a.decommissionCommand(), a.reporterCommand(),
 		a.exportCommand(), a.importCommand(),
 		a.reloadCommand(), a.configCommand(), a.versionCommand(),
 	)

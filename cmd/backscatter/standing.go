@@ -36,6 +36,52 @@ is over by the clock of now ends. With no brake on, nothing is changed.`,
 	return cmd
 }
 
+func (a *app) decommissionCommand() *cobra.Command {
+	var f orderFlags
+	var undo bool
+	cmd := &cobra.Command{
+		Use:   "decommission --reason WHY --yes [--undo]",
+		Short: "End the list: publish nothing any more, and say so",
+		Long: `End the list as RFC 6471 §3.4 asks: every zone becomes empty, in one serial, its
+test entries (127.0.0.2 and the like) too, and a text record at its apex says so. A
+list that only stops answering, or that lists everything, loses other people's mail.
+Announce it first, keep the empty zones for long, then take their delegations away.
+
+Nothing is lost: what was listed and observed stays in the store, and --undo brings
+the list back, less what has had its time.`,
+		Example: `  backscatter decommission --reason "we close; announced on 2026-01-01" --yes
+  backscatter decommission --undo --reason "others carry it on"`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := f.order(); err != nil {
+				return err
+			}
+			if !f.yes && !f.dryRun && !undo {
+				return usageError("decommission: this takes the whole list off the network; pass --yes if that is meant, or --dry-run to look")
+			}
+			f.yes = true
+			return a.carryOut(cmd.Context(), f, 1, func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
+				return c.Decommission(ctx, control.DecommissionRequest{Order: o, Undo: undo})
+			})
+		},
+	}
+	f.addWhy(cmd.Flags())
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "it is meant (required)")
+	cmd.Flags().BoolVar(&undo, "undo", false, "bring the list back")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+// printStanding says what keeps the list from being as evidence and orders have
+// it, and what to do.
+func printStanding(b *strings.Builder, st listing.Status) {
+	if d := st.Decommissioned; d != nil {
+		fmt.Fprintf(b, "decommissioned since %s by %s: %s\n", stamp(d.At), printable(d.By), printable(d.Reason))
+		fmt.Fprintf(b, "              nothing is published; 'backscatter decommission --undo' brings the list back\n")
+	}
+	printBrakes(b, st.Brakes)
+}
+
 // printBrakes says which brakes are on, and what to do.
 func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 	if !on.Frozen.IsZero() {

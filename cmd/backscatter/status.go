@@ -62,7 +62,7 @@ func printStatus(b *strings.Builder, s control.Status) {
 	if !st.Writable {
 		fmt.Fprintf(b, "              cannot be written: %s\n", st.WhyNot)
 	}
-	printBrakes(b, st.Brakes)
+	printStanding(b, st)
 	for _, e := range s.Exports {
 		fmt.Fprintf(b, "export        %s to %s, serial %d of %s\n", e.Zone, e.Dir, e.Serial, stamp(e.Published))
 		if e.Error != "" {

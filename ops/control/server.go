@@ -79,6 +79,7 @@ func NewServer(o Options) *Server {
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)
+	s.post("/v1/decommission", s.decommission)
 	return s
 }
 
