@@ -50,6 +50,13 @@ type finding struct {
 	Class   string   `json:"class"`
 	Verdict string   `json:"verdict"`
 	Rules   []string `json:"rules"`
+
+	Source   string `json:"source"`
+	Original struct {
+		Returned  string `json:"returned"`
+		MessageID string `json:"message_id"`
+		Origin    string `json:"origin"`
+	} `json:"original"`
 }
 
 func main() {
@@ -60,8 +67,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("score", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	program := flags.String("program", "backscatter", "the built `program`")
-	minRecall := flags.Float64("min-recall", 0.85, "least share of the backscatter that must be recognised")
-	maxFalse := flags.Float64("max-false", 0.005, "greatest share of other mail that may be called backscatter")
+	minRecall := flags.Float64("min-recall", 0.99, "least share of the backscatter that must be recognised")
+	maxFalse := flags.Float64("max-false", 0.0005, "greatest share of other mail that may be called backscatter")
 	verbose := flags.Bool("v", false, "list what was misclassified")
 	if err := flags.Parse(args); err != nil {
 		return 2

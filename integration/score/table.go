@@ -13,10 +13,12 @@ type tally struct {
 	recognised, backscatter float64 // of the backscatter
 	right                   float64 // of the recognised, with the class that the label tells
 	alarmed, other          float64 // of other mail
+	original, origin        float64 // of the recognised: the original came back, and tells where it came from
+	source                  float64 // of the recognised: somebody is accused
 }
 
-func (t *tally) add(l label, class string, weight float64) {
-	found := class != "other"
+func (t *tally) add(l label, f finding, weight float64) {
+	found, class := f.Class != "other", f.Class
 	switch {
 	case !l.backscatter():
 		t.other += weight
@@ -26,6 +28,14 @@ func (t *tally) add(l label, class string, weight float64) {
 		return
 	case found:
 		t.recognised += weight
+		count := func(n *float64, holds bool) {
+			if holds {
+				*n += weight
+			}
+		}
+		count(&t.original, f.Original.Returned == "headers" || f.Original.Returned == "full")
+		count(&t.origin, f.Original.Origin != "")
+		count(&t.source, f.Source != "")
 		if l.right(class) {
 			t.right += weight
 		}
@@ -64,7 +74,7 @@ func newTable() *table {
 
 func (t *table) add(l label, f finding) {
 	t.judged = append(t.judged, judged{l, f})
-	t.total.add(l, f.Class, 1)
+	t.total.add(l, f, 1)
 	if t.matrix[l.Label] == nil {
 		t.matrix[l.Label] = map[string]int{}
 	}
@@ -72,7 +82,7 @@ func (t *table) add(l label, f finding) {
 	if t.bySource[l.Source] == nil {
 		t.bySource[l.Source] = &tally{}
 	}
-	t.bySource[l.Source].add(l, f.Class, 1)
+	t.bySource[l.Source].add(l, f, 1)
 }
 
 // clustered counts each cluster as one message.
@@ -83,7 +93,7 @@ func (t *table) clustered() tally {
 	}
 	var sum tally
 	for _, j := range t.judged {
-		sum.add(j.label, j.finding.Class, 1/size[j.Cluster])
+		sum.add(j.label, j.finding, 1/size[j.Cluster])
 	}
 	return sum
 }
@@ -111,9 +121,10 @@ func (t *table) print(w io.Writer, verbose bool) {
 		fmt.Fprintln(tw)
 	}
 	fmt.Fprintln(tw)
-	fmt.Fprintln(tw, "source\trecognised\tof\tclass right\tfalse alarms\tof\t")
+	fmt.Fprintln(tw, "source\trecognised\tof\tclass right\toriginal found\torigin told\tsource named\tfalse alarms\tof\t")
 	row := func(name string, s tally) {
-		fmt.Fprintf(tw, "%s\t%.5g\t%.5g\t%.4f\t%.5g\t%.5g\t\n", name, s.recognised, s.backscatter, s.accuracy(), s.alarmed, s.other)
+		fmt.Fprintf(tw, "%s\t%.5g\t%.5g\t%.4f\t%.5g\t%.5g\t%.5g\t%.5g\t%.5g\t\n",
+			name, s.recognised, s.backscatter, s.accuracy(), s.original, s.origin, s.source, s.alarmed, s.other)
 	}
 	for _, s := range slices.Sorted(maps.Keys(t.bySource)) {
 		row(s, *t.bySource[s])
