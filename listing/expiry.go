@@ -90,7 +90,9 @@ func (w *writer) regular(step task) bool {
 func (w *writer) end(at time.Time) {
 	switch {
 	case !w.mayEnd(at):
-	case w.regular(task{"end listings", w.expire}), w.db == nil:
+	case w.regular(task{"end listings", w.expire}):
+		w.ending.took(w.due, w.held)
+	case w.db == nil:
 	case !w.alone:
 		w.alone, w.busy = true, true
 	case w.regular(task{"put off an ending", w.postpone}):
@@ -130,7 +132,7 @@ func (w *writer) pause() time.Duration {
 
 // expire looks at what the index says is due.
 func (w *writer) expire(c *change) error {
-	limit := stepLimit
+	limit := w.ending.next()
 	if w.alone {
 		limit = 1
 	}
@@ -147,6 +149,7 @@ func (w *writer) expire(c *change) error {
 		}
 		keys = append(keys, bytes.Clone(key))
 	}
+	w.due = len(keys)
 	w.busy = len(keys) == limit
 	w.alone = w.alone && w.busy
 	var ended []netip.Prefix

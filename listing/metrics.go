@@ -13,6 +13,7 @@ type metrics struct {
 	commit       prometheus.Histogram
 	groups       prometheus.Histogram
 	wait         prometheus.Histogram
+	hold         prometheus.Histogram
 	observations *prometheus.CounterVec
 	gauges       []prometheus.Collector
 }
@@ -39,6 +40,10 @@ func newMetrics(s *Store) *metrics {
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "backscatter_store_wait_seconds", Help: "Time from an observation's arrival at the store to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		hold: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "backscatter_store_hold_seconds", Help: "Time that a transaction kept the writer, its commit and publication included.",
+			Buckets: []float64{0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 5, 20},
 		}),
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "backscatter_store_observations_total", Help: "Observations handed to the store, by what became of them.",
@@ -102,7 +107,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 	if r == nil {
 		return nil
 	}
-	all := append([]prometheus.Collector{m.commits, m.commit, m.groups, m.wait, m.observations}, m.gauges...)
+	all := append([]prometheus.Collector{m.commits, m.commit, m.groups, m.wait, m.hold, m.observations}, m.gauges...)
 	for i, c := range all {
 		if err := r.Register(c); err != nil {
 			for _, done := range all[:i] {

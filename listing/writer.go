@@ -89,6 +89,9 @@ type writer struct {
 	retry    *time.Timer   // runs when the file is to be opened anew
 	backoff  time.Duration // how long that timer ran last; 0: the last commit was good
 	busy     bool          // more is due than one step did
+	ending   pace          // of the steps that end what is due
+	due      int           // how much the last of them found
+	held     time.Duration // how long the last transaction took, all in all
 	alone    bool          // end one thing at a time, to find which fails
 	sweep    []byte        // where the walk through the identities goes on
 	survey   survey        // of what is due
@@ -240,7 +243,10 @@ func (w *writer) transact(fn func(*change) error) (*change, error) {
 	if w.db == nil {
 		return nil, w.unavailable()
 	}
+	began := clock()
 	c, err := w.runAlone(fn)
+	w.held = clock().Sub(began)
+	w.metrics.hold.Observe(w.held.Seconds())
 	var failed *commitError
 	switch {
 	case errors.As(err, &failed):
