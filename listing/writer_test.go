@@ -264,8 +264,13 @@ func TestExpiryInSteps(t *testing.T) {
 		time.Sleep(time.Hour + time.Second)
 		s.want()
 		changes, err := s.Journal(from)
-		if err != nil || len(changes) != 3 || len(changes[0].Removed) != 1000 {
+		if err != nil || len(changes) < 10 {
 			t.Errorf("%d steps: %v", len(changes), err)
+		}
+		for _, c := range changes {
+			if len(c.Removed) > 256 {
+				t.Errorf("a step ends %d", len(c.Removed))
+			}
 		}
 		s.verify()
 	})
