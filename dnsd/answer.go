@@ -84,7 +84,7 @@ func (v *View) resolve(q *request, over Transport) reply {
 		return failure(Refused, dns.RcodeRefused, int(dns.ExtendedErrorCodeNotAuthoritative))
 	case q.qtype == dns.TypeAXFR && over == UDP: // RFC 5936 §4.2 defines none
 		return failure(NotImplemented, dns.RcodeNotImplemented, int(dns.ExtendedErrorCodeNotSupported))
-	case v.Zones == nil || v.Snapshot == nil:
+	case !v.ready():
 		return failure(Failed, dns.RcodeServerFailure, int(dns.ExtendedErrorCodeNotReady))
 	}
 	zone, cut := v.Zones.FindWire(q.name)
@@ -104,6 +104,9 @@ func (v *View) resolve(q *request, over Transport) reply {
 	a.inZone(zonefile.ParseLabels(q.name[:cut]))
 	return a.reply
 }
+
+// ready reports whether there is anything to answer from.
+func (v *View) ready() bool { return v.Zones != nil && v.Snapshot != nil }
 
 // chaos tells who we are, if that is configured (RFC 4892 §2).
 func (v *View) chaos(q *request) reply {
@@ -269,20 +272,20 @@ func (a *answerer) listed(addr netip.Addr, e listing.Entry) {
 	if withTXT {
 		a.answer = append(a.answer, a.zone.TXT(owner, e))
 	}
-	a.cutTTL(addr)
+	for _, rr := range a.answer {
+		rr.Header().Ttl = a.ttl(a.zone, addr)
+	}
 }
 
-// cutTTL keeps a listing that ends soon from living on in caches.
-func (a *answerer) cutTTL(addr netip.Addr) {
-	until, ends := a.Snapshot.Until(addr)
+// ttl returns the TTL of a listed address: the zone's, or less if the listing
+// ends soon, so that it does not live on in caches.
+func (v *View) ttl(zone *zonefile.Zone, addr netip.Addr) uint32 {
+	ttl := zone.TTLSeconds()
+	until, ends := v.Snapshot.Until(addr)
 	if !ends {
-		return
+		return ttl
 	}
-	left := max(leastTTL, until.Sub(a.Now)/time.Second)
-	for _, rr := range a.answer {
-		h := rr.Header()
-		h.Ttl = uint32(min(time.Duration(h.Ttl), left))
-	}
+	return uint32(min(time.Duration(ttl), max(leastTTL, until.Sub(v.Now)/time.Second)))
 }
 
 // negative answers that the name has no such record, or that it does not exist.

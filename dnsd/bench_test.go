@@ -9,17 +9,20 @@ import (
 	"github.com/miekg/dns"
 )
 
-// BenchmarkAnswer measures the pure function for what resolvers send most.
-func BenchmarkAnswer(b *testing.B) {
+// asked is a question that resolvers send.
+type asked struct {
+	name    string
+	request []byte
+}
+
+func questions(b *testing.B) []asked {
+	b.Helper()
 	edns := func(name string, qtype uint16) []byte {
 		m := question(name, qtype)
 		m.SetEdns0(1232, true)
 		return packed(b, m)
 	}
-	for _, c := range []struct {
-		name    string
-		request []byte
-	}{
+	return []asked{
 		{"listed", packed(b, question("66.2.0.192.bl.example.", dns.TypeA))},
 		{"listed_edns", edns("66.2.0.192.bl.example.", dns.TypeA)},
 		{"listed_txt", packed(b, question("66.2.0.192.bl.example.", dns.TypeTXT))},
@@ -28,12 +31,34 @@ func BenchmarkAnswer(b *testing.B) {
 		{"partial", edns("2.0.192.bl.example.", dns.TypeNS)},
 		{"refused", packed(b, question("www.example.net.", dns.TypeA))},
 		{"malformed", raw(0, [4]uint16{1})},
-	} {
+	}
+}
+
+// BenchmarkAnswer measures the pure function for what resolvers send most.
+func BenchmarkAnswer(b *testing.B) {
+	for _, c := range questions(b) {
 		b.Run(c.name, func(b *testing.B) {
 			v, out := view(b), make([]byte, 0, 1232)
 			b.ReportAllocs()
 			for b.Loop() {
 				if response, _ := dnsd.Answer(out, c.request, dnsd.UDP, v); len(response) == 0 {
+					b.Fatal("no answer")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkWorker measures the same as a UDP worker does it, without the socket.
+func BenchmarkWorker(b *testing.B) {
+	for _, c := range questions(b) {
+		b.Run(c.name, func(b *testing.B) {
+			v := view(b)
+			handle, _ := dnsd.Worker(func() dnsd.View { return v })
+			buffer := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				if response := handle(append(buffer, c.request...)); len(response) == 0 {
 					b.Fatal("no answer")
 				}
 			}

@@ -3,13 +3,16 @@
 //
 // [Answer] is the whole of the protocol as a pure function: a snapshot, a set
 // of zones and a question go in, a message comes out. [Server] is the sockets
-// round it. What a listing looks like as DNS data is package zonefile's, what
+// round it. What resolvers ask most goes a shorter way over UDP: it is read by
+// the same parser and answered in the buffer that it came in, with the same bytes
+// (the worker's quick); tests and a fuzz target compare the two. What a listing looks like as DNS data is package zonefile's, what
 // is listed is package listing's; this package knows neither evidence, nor the
 // database, nor configuration.
 //
 // # Invariants
 //
-//   - A question is answered from one snapshot and one set of zones, loaded once.
+//   - A question is answered from one snapshot and one set of zones, loaded once,
+//     over UDP once for a batch of questions.
 //   - Answering takes no lock, does no I/O, and reads no clock but the coarse
 //     one that [Server.Serve] moves each second.
 //   - Nothing is answered that is itself an answer, and no answer is longer

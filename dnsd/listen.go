@@ -7,9 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
-
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 )
 
 const (
@@ -17,33 +14,32 @@ const (
 	portTries     = 16      // free ports of UDP that are tried for TCP
 )
 
-// endpoint is one address with its two sockets.
+// endpoint is one address with its sockets.
 type endpoint struct {
-	udp      *net.UDPConn
-	tcp      *net.TCPListener
-	family   family
-	wildcard bool // bound to every address, so answers must be told where to leave from
+	udp    *udpListener
+	tcp    *net.TCPListener
+	family family
 }
 
 func (e endpoint) close() {
 	if e.udp != nil {
-		_ = e.udp.Close() // nothing is buffered that closing could lose
+		e.udp.Close()
 	}
 	if e.tcp != nil {
 		_ = e.tcp.Close()
 	}
 }
 
-// bind opens the sockets for one address of the configuration: two for a host,
-// four for none (every address of both families), all on one port. What was
+// bind opens the sockets for one address of the configuration: those of UDP and TCP
+// for a host, or those of both families for none (every address of both families), all on one port. What was
 // opened is closed again on error.
-func bind(listen string) ([]endpoint, error) {
+func bind(listen string, sockets int) ([]endpoint, error) {
 	addrs, err := parseListen(listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", listen, err)
 	}
 	for try := 1; ; try++ {
-		endpoints, err := bindAll(addrs)
+		endpoints, err := bindAll(addrs, sockets)
 		if err == nil {
 			return endpoints, nil
 		}
@@ -81,7 +77,7 @@ func parseListen(listen string) ([]netip.AddrPort, error) {
 // bindAll opens both sockets for each address. Port 0 becomes the port that
 // the first of them was given. A host without IPv6 serves every address by
 // serving those of IPv4.
-func bindAll(addrs []netip.AddrPort) (endpoints []endpoint, err error) {
+func bindAll(addrs []netip.AddrPort, sockets int) (endpoints []endpoint, err error) {
 	defer func() {
 		if err != nil {
 			for _, e := range endpoints {
@@ -92,7 +88,7 @@ func bindAll(addrs []netip.AddrPort) (endpoints []endpoint, err error) {
 	}()
 	port := addrs[0].Port()
 	for i, addr := range addrs {
-		e, err := bindOne(netip.AddrPortFrom(addr.Addr(), port))
+		e, err := bindOne(netip.AddrPortFrom(addr.Addr(), port), sockets)
 		if i > 0 && errors.Is(err, syscall.EAFNOSUPPORT) {
 			continue
 		}
@@ -100,72 +96,31 @@ func bindAll(addrs []netip.AddrPort) (endpoints []endpoint, err error) {
 			return endpoints, err
 		}
 		endpoints = append(endpoints, e)
-		port = e.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		port = e.udp.LocalAddr().AddrPort().Port()
 	}
 	return endpoints, nil
 }
 
-func bindOne(addr netip.AddrPort) (e endpoint, err error) {
+func bindOne(addr netip.AddrPort, sockets int) (e endpoint, err error) {
 	defer func() {
 		if err != nil {
 			e.close()
 			e = endpoint{}
 		}
 	}()
-	udp, tcp := "udp4", "tcp4"
+	tcp := "tcp4"
 	if addr.Addr().Is6() {
 		e.family = ipv6Family
-		udp, tcp = "udp6", "tcp6" // these refuse mapped IPv4, so both families can have a wildcard
+		tcp = "tcp6" // refuses mapped IPv4, so both families can have a wildcard
 	}
-	e.wildcard = addr.Addr().IsUnspecified()
-	if e.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(addr)); err != nil {
+	if e.udp, err = listenUDP(addr, sockets); err != nil {
 		return e, explain(err)
 	}
-	bound := e.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	if e.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), bound.Port()))); err != nil {
+	bound := netip.AddrPortFrom(addr.Addr(), e.udp.LocalAddr().AddrPort().Port())
+	if e.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(bound)); err != nil {
 		return e, explain(err)
-	}
-	_ = e.udp.SetReadBuffer(receiveBuffer) // the default serves too
-	if e.wildcard {
-		return e, e.tellDestination()
 	}
 	return e, nil
-}
-
-// tellDestination makes the kernel say to which of our addresses a packet came.
-func (e endpoint) tellDestination() error {
-	var err error
-	if e.family == ipv4Family {
-		err = ipv4.NewPacketConn(e.udp).SetControlMessage(ipv4.FlagDst, true)
-	} else {
-		err = ipv6.NewPacketConn(e.udp).SetControlMessage(ipv6.FlagDst, true)
-	}
-	if err != nil {
-		return fmt.Errorf("ask for destination addresses: %w", err)
-	}
-	return nil
-}
-
-// source turns what the kernel said of a packet's destination into what makes
-// the answer leave from there: a resolver drops answers from anybody but whom it
-// asked (RFC 2181 §4.1).
-func (e endpoint) source(control []byte) []byte {
-	switch {
-	case !e.wildcard:
-		return nil
-	case e.family == ipv4Family:
-		var cm ipv4.ControlMessage
-		if cm.Parse(control) != nil || cm.Dst == nil {
-			return nil
-		}
-		return (&ipv4.ControlMessage{Src: cm.Dst}).Marshal()
-	default:
-		var cm ipv6.ControlMessage
-		if cm.Parse(control) != nil || cm.Dst == nil {
-			return nil
-		}
-		return (&ipv6.ControlMessage{Src: cm.Dst}).Marshal()
-	}
 }
 
 // explain cuts the error of a bind down to its cause, and says what to do.

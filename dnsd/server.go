@@ -29,8 +29,9 @@ type Options struct {
 	Listen []string
 
 	// Zones and Snapshots return what is served now. They are called once for
-	// each question, from many goroutines, Snapshots first: who changes both
-	// changes the zones first, and no new serial is told with old settings.
+	// each question, or batch of questions, from many goroutines, Snapshots first:
+	// who changes both changes the zones first, and no new serial is told with old
+	// settings.
 	Zones     func() *zonefile.Set
 	Snapshots func() *listing.Snapshot
 
@@ -46,7 +47,7 @@ type Options struct {
 
 // Limits bounds what clients can take from a server.
 type Limits struct {
-	UDPWorkers   int           // goroutines that answer on one UDP socket
+	UDPWorkers   int           // goroutines that answer on one UDP address; on Linux each has a socket and a thread of its own
 	TCPClients   int           // TCP connections in all; beyond it the idlest goes
 	TCPPerClient int           // TCP connections of one IPv4 address or one IPv6 /64; beyond it its idlest goes
 	TCPPipeline  int           // answers that wait on one connection before no more questions are read
@@ -123,7 +124,7 @@ func New(o Options) *Server {
 // what to do about it.
 func (s *Server) Listen() error {
 	for _, listen := range s.options.Listen {
-		endpoints, err := bind(listen)
+		endpoints, err := bind(listen, s.limits.UDPWorkers)
 		if err != nil {
 			s.Close()
 			s.endpoints = nil
@@ -163,9 +164,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	g.Go(func() error { return s.runClock(ctx) })
 	g.Go(func() error { return s.drain(ctx) })
 	for _, e := range s.endpoints {
-		for range s.limits.UDPWorkers {
-			counts := s.metrics.tally(UDP, e.family)
-			g.Go(func() error { return s.serveUDP(ctx, e, counts) })
+		for socket := range s.limits.UDPWorkers {
+			w := s.worker(e.family)
+			g.Go(func() error { return e.udp.serve(ctx, socket, w) })
 		}
 		counts := s.metrics.tally(TCP, e.family)
 		g.Go(func() error { return s.serveTCP(ctx, e.tcp, counts) })
@@ -174,14 +175,13 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 // drain waits for the end of ctx. Then new connections are refused, and what
-// has arrived before is answered: the queue of a UDP socket is read in order, so
-// it is empty of that long before the time is over.
+// has arrived before is answered.
 func (s *Server) drain(ctx context.Context) error {
 	<-ctx.Done()
 	end := time.Now().Add(s.limits.Drain)
 	for _, e := range s.endpoints {
 		_ = e.tcp.Close() // its only error is that it is closed already
-		_ = e.udp.SetReadDeadline(end)
+		e.udp.stop(end)
 	}
 	s.clients.stop(end)
 	return nil
@@ -210,14 +210,24 @@ func (s *Server) handle(dst, packet []byte, over Transport, counts *tally) (out 
 			out = s.rescue(dst, packet, over, counts, p)
 		}
 	}()
+	return s.answer(dst, packet, over, counts, s.view())
+}
+
+// view returns what is served now.
+func (s *Server) view() View {
 	snapshot := s.options.Snapshots() // before the zones: see Options
-	out, verdict := Answer(dst, packet, over, View{
+	return View{
 		Zones:    s.options.Zones(),
 		Snapshot: snapshot,
 		Version:  s.options.Version,
 		Hostname: s.options.Hostname,
 		Now:      time.Unix(s.now.Load(), 0),
-	})
+	}
+}
+
+// answer takes the general path, and counts.
+func (s *Server) answer(dst, packet []byte, over Transport, counts *tally, v View) []byte {
+	out, verdict := Answer(dst, packet, over, v)
 	if verdict.Err != nil {
 		s.loud.Do(func() { s.log.Error("dns answer could not be made", "err", verdict.Err) })
 	}

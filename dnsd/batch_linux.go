@@ -1,0 +1,133 @@
+package dnsd
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batchSize = 64
+	// controlSize is room for what the kernel tells of a packet's destination:
+	// one header and one in6_pktinfo (RFC 3542 §6), the larger of the two.
+	controlSize = 64
+)
+
+// batch is the memory of one worker: what the kernel fills with packets, and
+// sends answers from. It holds pointers into itself, and must not be copied.
+type batch struct {
+	in, out  [batchSize]unix.Mmsghdr
+	vectors  [batchSize]unix.Iovec
+	clients  [batchSize]unix.RawSockaddrInet6 // large enough for either family
+	controls [batchSize][controlSize / 8]uint64
+	packets  [batchSize][udpBuffer]byte
+	used     int // how many of in the kernel has changed
+	told     bool
+}
+
+// newBatch returns a batch for a socket that tells destinations, or not.
+func newBatch(told bool) *batch {
+	b := &batch{used: batchSize, told: told}
+	for i := range b.in {
+		h := &b.in[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.clients[i]))
+		b.vectors[i].Base = &b.packets[i][0]
+		h.Iov = &b.vectors[i]
+		h.SetIovlen(1)
+		if told {
+			h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
+		}
+	}
+	return b
+}
+
+// receive waits for one packet, and takes what else is there.
+func (b *batch) receive(fd int) (int, error) {
+	for i := range b.used {
+		h := &b.in[i].Hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(0)
+		if b.told {
+			h.SetControllen(controlSize)
+		}
+		b.vectors[i].SetLen(udpBuffer)
+	}
+	b.used = 0
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_WAITFORONE, 0, 0)
+		switch errno {
+		case 0:
+			b.used = int(n)
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			b.used = 1
+			return 0, errno
+		}
+	}
+}
+
+// nothing reports whether the last batch is what an empty socket gives that was
+// shut down: a packet from nobody.
+func (b *batch) nothing() bool { return b.used > 0 && b.in[0].Hdr.Namelen == 0 }
+
+// answer answers the first n packets, and returns how many answers are to be sent.
+func (b *batch) answer(w *worker, n int) int {
+	answers := 0
+	for i := range n {
+		in := &b.in[i]
+		if in.Hdr.Namelen == 0 {
+			continue
+		}
+		length := min(int(in.Len), udpBuffer)
+		out := w.handle(b.packets[i][:length])
+		if len(out) == 0 {
+			continue
+		}
+		// Behind a packet is room for every answer, so it stands where the packet stood.
+		b.vectors[i].SetLen(len(out))
+		b.out[answers].Hdr = in.Hdr
+		b.leaveFrom(&b.out[answers].Hdr, i)
+		answers++
+	}
+	w.done()
+	return answers
+}
+
+// leaveFrom makes an answer leave from the address that was asked: a resolver
+// drops answers from anybody but whom it asked (RFC 2181 §4.1). What the kernel
+// told of the packet's destination is what it wants to be told, but for the
+// interface: routes may differ between the two ways.
+func (b *batch) leaveFrom(h *unix.Msghdr, i int) {
+	if !b.told {
+		return
+	}
+	control := unsafe.Pointer(&b.controls[i])
+	c := (*unix.Cmsghdr)(control)
+	data := unsafe.Add(control, unix.CmsgLen(0))
+	switch {
+	case int(h.Controllen) >= unix.CmsgLen(unix.SizeofInet4Pktinfo) && c.Level == unix.IPPROTO_IP && c.Type == unix.IP_PKTINFO:
+		(*unix.Inet4Pktinfo)(data).Ifindex = 0
+	case int(h.Controllen) >= unix.CmsgLen(unix.SizeofInet6Pktinfo) && c.Level == unix.IPPROTO_IPV6 && c.Type == unix.IPV6_PKTINFO:
+		(*unix.Inet6Pktinfo)(data).Ifindex = 0
+	default:
+		h.Control = nil
+		h.SetControllen(0)
+	}
+}
+
+// send sends the first n answers. One that cannot be sent (no route, a forged
+// address, a full queue) is counted and passed over: the asker will ask again.
+func (b *batch) send(fd, n int, counts *tally) {
+	for sent := 0; sent < n; {
+		done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.out[sent])), uintptr(n-sent), 0, 0, 0)
+		switch {
+		case errno == 0:
+			sent += int(done)
+		case !errors.Is(errno, unix.EINTR):
+			counts.dropped[notSent].Add(1)
+			sent++
+		}
+	}
+}
