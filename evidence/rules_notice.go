@@ -126,7 +126,7 @@ var noticeRules = []rule{
 		"disallowed attachment", "virus in", "virus(", "malware", "trojan", "worm in", "wirus", "vírus", "virüs", "바이러스",
 		"classified as spam", "rated as spam", "rejected as spam", "marked as spam", "spam detected",
 		"dangerous attachment", "dangerous content", "unacceptable attachment", "prohibited", "forbidden",
-		"scan report", "scan results", "security alert", "content alert", "policy violation", "policy breach",
+		"attachment type", "attachment not", "attachment was", "blocked attachment", "scan report", "scan results", "security alert", "content alert", "policy violation", "policy breach",
 		"message was blocked", "mail was blocked", "email was blocked", "has been quarantined",
 		"was quarantined", "blockiert", "bloqué", "bloqueado", "bloccato"))},
 	{"virus-words", notice, claim, "", all(text(
