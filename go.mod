@@ -3,6 +3,7 @@ module backscatter
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	blitiri.com.ar/go/spf v1.6.0
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/emersion/go-message v0.18.2

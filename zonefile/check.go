@@ -3,6 +3,7 @@ package zonefile
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,22 +15,26 @@ import (
 // check reads a file that was written back, line by line, and compares what it
 // lists with what the snapshot has: an export is published only when the bytes
 // on the disk mean the list, whole, with its test points.
-func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
-	var want, got tally
-	for e := range s.All() {
-		if e, ok := z.carry(e); ok {
-			want.entry(f, e)
-		}
+func (l List) check(r io.Reader, f Format) error {
+	if f == Removals {
+		return l.checkRemovals(r)
 	}
-	for _, e := range z.testPoints(s) {
-		want.testPoint(f, e.Class)
+	parts := sections(f, l.Zone)
+	want := l.tallies(parts)
+	entries := want[0].entries
+	if f == Combined {
+		entries += want[1].entries
 	}
-	in := &checker{lines: newLines(r), format: f, zone: z, snapshot: s, tally: &got}
-	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), s.Serial(), want.entries)
-	whole := false
+	in := &checker{
+		lines: newLines(r), snapshot: l.Snapshot, section: parts[0], parts: parts, common: f == Combined, tally: &tally{}, want: want,
+	}
+	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), l.Snapshot.Serial(), entries)
+	whole := f.comment() == ""
 	for in.next() {
-		if whole = string(in.text) == end && !in.cut; whole {
-			continue
+		if f.comment() != "" {
+			if whole = string(in.text) == end && !in.cut; whole {
+				continue
+			}
 		}
 		if err := in.line(); err != nil {
 			return fmt.Errorf("line %d: %w", in.number, err)
@@ -40,14 +45,47 @@ func check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
 		return in.err
 	case !whole:
 		return fmt.Errorf("does not end with %q: cut off", end)
-	case got.test != want.test || got.tests != want.tests:
-		return fmt.Errorf("has %d test points, of %q, want %d, of %q", got.tests, got.test, want.tests, want.test)
-	case f == IP4Set && !in.excluded:
-		return errors.New("does not exclude 127.0.0.1 (RFC 5782 §5)")
-	case got.names != want.names || got.sum != want.sum:
-		return fmt.Errorf("lists %d names, want the %d of the snapshot", got.names, want.names)
+	case len(in.parts) > 1 || in.common:
+		return fmt.Errorf("does not have %q", in.parts[0].line())
 	}
-	return nil
+	return in.compare()
+}
+
+// tallies counts what each section has to list, in one walk.
+func (l List) tallies(parts []section) []tally {
+	want := make([]tally, len(parts))
+	for i, part := range parts {
+		for _, e := range part.zone.testPoints(l.Snapshot) {
+			want[i].testPoint(part.format, e.Class)
+		}
+	}
+	for e := range l.Snapshot.All() {
+		for i, part := range parts {
+			if e, ok := part.zone.carry(e); ok {
+				want[i].entry(part.format, e)
+			}
+		}
+	}
+	return want
+}
+
+func (l List) checkRemovals(r io.Reader) error {
+	in := newLines(r)
+	at, whole := 0, false
+	end := fmt.Sprintf("# END serial=%d entries=%d", l.Snapshot.Serial(), len(l.Departed))
+	for in.next() {
+		switch whole = string(in.text) == end && !in.cut; {
+		case bytes.HasPrefix(in.text, []byte("# ")):
+		case at == len(l.Departed), string(in.text) != l.Departed[at].line():
+			return fmt.Errorf("line %d: %q: not what left the list", in.number, in.text)
+		default:
+			at++
+		}
+	}
+	if in.err == nil && !whole {
+		return fmt.Errorf("does not end with %q: cut off", end)
+	}
+	return in.err
 }
 
 // tally is a count and a sum, in any order, of what a file lists.
@@ -63,7 +101,7 @@ type tally struct {
 // both its names.
 func (t *tally) testPoint(f Format, class listing.Class) {
 	switch f {
-	case Plain:
+	case Plain, JSONL:
 		return
 	case Master:
 		t.tests++
@@ -108,21 +146,60 @@ func mix(h uint64) uint64 {
 // checker understands the lines that our own writers write, and no others.
 type checker struct {
 	*lines
+	section // that the line is in
 	*tally
 
-	format   Format
-	zone     *Zone
 	snapshot *listing.Snapshot
+	parts    []section     // this one and those that must follow
+	want     []tally       // of the same
+	common   bool          // the line stands before the first section
 	class    listing.Class // of the default line in force
 	excluded bool          // 127.0.0.1 is
+}
+
+// compare tells what is wrong with the section that ends.
+func (c *checker) compare() error {
+	got, want := c.tally, c.want[0]
+	switch {
+	case got.test != want.test || got.tests != want.tests:
+		return fmt.Errorf("has %d test points, of %q, want %d, of %q", got.tests, got.test, want.tests, want.test)
+	case c.format == IP4Set && !c.excluded:
+		return errors.New("does not exclude 127.0.0.1 (RFC 5782 §5)")
+	case got.names != want.names || got.sum != want.sum:
+		return fmt.Errorf("lists %d names, want the %d of the snapshot", got.names, want.names)
+	}
+	return nil
+}
+
+// begin goes on to the section that the line names.
+func (c *checker) begin() error {
+	if c.common {
+		c.common = false
+	} else {
+		if err := c.compare(); err != nil {
+			return err
+		}
+		c.parts, c.want = c.parts[1:], c.want[1:]
+	}
+	if len(c.parts) == 0 || string(c.text) != c.parts[0].line() {
+		return fmt.Errorf("%q: not expected here", c.text)
+	}
+	c.section, c.tally, c.class, c.excluded = c.parts[0], &tally{}, 0, false
+	return nil
 }
 
 func (c *checker) line() error {
 	switch {
 	case c.long || c.cut || len(c.text) == 0:
 		return fmt.Errorf("%q: not a whole line", c.text)
+	case c.format == JSONL:
+		return c.object()
+	case bytes.HasPrefix(c.text, []byte("$DATASET ")):
+		return c.begin()
 	case bytes.HasPrefix(c.text, []byte(c.format.comment())), c.text[0] == '$':
 		return nil
+	case c.common:
+		return fmt.Errorf("%q: stands before the first data set", c.text)
 	case c.format == Master:
 		return c.master(c.text)
 	case c.format == Plain:
@@ -180,12 +257,25 @@ func (c *checker) name(text []byte, class listing.Class) error {
 	return c.prefix(p, class)
 }
 
+// object reads a line of JSON lines.
+func (c *checker) object() error {
+	var e jsonEntry
+	if err := json.Unmarshal(c.text, &e); err != nil {
+		return err
+	}
+	class, known := readCode([]byte(e.Code))
+	if !known || class.String() != e.Class {
+		return fmt.Errorf("class %q and code %q: do not belong together", e.Class, e.Code)
+	}
+	return c.name([]byte(e.Prefix), class)
+}
+
 func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
 	if !testNet.Overlaps(p) {
 		c.add(p, class)
 		return nil
 	}
-	if e, ok := c.zone.testPoint(c.snapshot, p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain {
+	if e, ok := c.zone.testPoint(c.snapshot, p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain || c.format == JSONL {
 		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", p)
 	}
 	c.test |= listing.ClassSetOf(class)

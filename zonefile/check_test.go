@@ -59,6 +59,9 @@ func TestCheckRefusesDamage(t *testing.T) {
 				refused("with "+more, bytes.Join([][]byte{bytes.Join(lines[:i], nil), []byte(more), bytes.Join(lines[i:], nil)}, nil))
 			}
 		}
+		if f == zonefile.Removals {
+			continue // it is empty here; see TestRemovals
+		}
 		if f != zonefile.Plain { // of which the codes are no part
 			refused("another code", bytes.Replace(good, []byte("127.0.0.9"), []byte("127.0.0.5"), 3))
 		}

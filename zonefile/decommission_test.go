@@ -56,6 +56,9 @@ func TestDecommissioned(t *testing.T) {
 		if strings.Contains(text, "127.0.0.2") || strings.Contains(text, "192.0.2.6") || strings.Contains(text, "2.0.0.127") {
 			t.Errorf("%s lists still:\n%s", name, text)
 		}
+		if name == "bl.example.jsonl" || name == zonefile.ManifestName {
+			continue // they have no comments; the manifest says it in its own way
+		}
 		if !strings.Contains(text, fmt.Sprintf("decommissioned=%s: the list has ended", made.UTC().Format("2006-01-02T15:04:05Z"))) {
 			t.Errorf("%s does not say so:\n%s", name, text)
 		}

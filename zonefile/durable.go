@@ -29,21 +29,22 @@ type beside struct {
 	name string // that it is to take
 }
 
-// writeBeside does the first step. On an error nothing is left behind.
-func writeBeside(dir, name string, write func(io.Writer) error) (beside, error) {
+// besideFile is a beside that is being written.
+type besideFile struct {
+	beside
+
+	*os.File
+}
+
+// createBeside begins the first step.
+func createBeside(dir, name string) (besideFile, error) {
 	b := beside{path: filepath.Join(dir, "."+name+".new"), name: filepath.Join(dir, name)}
 	f, err := os.OpenFile(b.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return beside{}, err
-	}
-	if err = write(f); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return beside{}, errors.Join(err, b.discard())
-	}
-	return b, nil
+	return besideFile{b, f}, err
 }
+
+// finish ends the first step.
+func (b besideFile) finish() error { return errors.Join(b.Sync(), b.Close()) }
 
 func (b beside) discard() error {
 	if err := os.Remove(b.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -99,19 +100,26 @@ func equal(a, b io.Reader) (bool, error) {
 	}
 }
 
-// date sets the time of the beside-file: whole seconds, and later than that of
-// the file whose place it takes. rsync passes over a file of the same size and
-// second, even if it differs.
-func (b beside) date(now time.Time) error {
+// later returns the time that files get which take the places of others: whole
+// seconds, and later than that of any file whose place is taken. rsync passes
+// over a file of the same size and second, even if it differs.
+func later(now time.Time, files []beside) time.Time {
 	mtime := now.Truncate(time.Second)
-	if old, err := os.Stat(b.name); err == nil && !mtime.After(old.ModTime()) {
-		mtime = old.ModTime().Truncate(time.Second).Add(time.Second)
+	for _, b := range files {
+		if old, err := os.Stat(b.name); err == nil && !mtime.After(old.ModTime()) {
+			mtime = old.ModTime().Truncate(time.Second).Add(time.Second)
+		}
 	}
-	return os.Chtimes(b.path, mtime, mtime)
+	return mtime
 }
 
 // replace does the third step; syncDir must follow.
-func (b beside) replace() error { return os.Rename(b.path, b.name) }
+func (b beside) replace(mtime time.Time) error {
+	if err := os.Chtimes(b.path, mtime, mtime); err != nil {
+		return err
+	}
+	return os.Rename(b.path, b.name)
+}
 
 func syncDir(dir string) error {
 	f, err := os.Open(dir)

@@ -1,4 +1,18 @@
 package zonefile
 
+import (
+	"io"
+
+	"backscatter/listing"
+)
+
 // Check is what the publisher reads its files back with.
-var Check = check
+func Check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
+	return List{Zone: z, Snapshot: s}.check(r, f)
+}
+
+// CheckList is the same for a list that is more than its snapshot.
+func CheckList(r io.Reader, f Format, l List) error { return l.check(r, f) }
+
+// NewGzipper is what compressed copies are written with.
+var NewGzipper = newGzipper

@@ -12,36 +12,54 @@ import (
 	"backscatter/listing"
 )
 
-// Format is a kind of file that the list is written as.
+// Format is a kind of file that a list is in.
 type Format string
 
 // The formats. The files of a directory are called by the zone and the format:
 // bl.example.ip4set.
 const (
-	IP4Set  Format = "ip4set"  // rbldnsd, IPv4
-	IP6Trie Format = "ip6trie" // rbldnsd, IPv6
-	Master  Format = "zone"    // RFC 1035 §5: BIND, NSD, Knot, PowerDNS, Unbound
-	Plain   Format = "txt"     // one address or prefix a line
+	IP4Set   Format = "ip4set"   // rbldnsd, IPv4
+	IP6Trie  Format = "ip6trie"  // rbldnsd, IPv6
+	Combined Format = "combined" // rbldnsd, both, with a sub-zone for each class
+	Master   Format = "zone"     // RFC 1035 §5: BIND, NSD, Knot, PowerDNS, Unbound
+	Plain    Format = "txt"      // one address or prefix a line
+	JSONL    Format = "jsonl"    // one listing a line, as a JSON object
+	Removals Format = "removals" // what left the list lately, and when
 )
 
 // Formats lists every format that can be written.
-var Formats = []Format{IP4Set, IP6Trie, Master, Plain}
+var Formats = []Format{IP4Set, IP6Trie, Combined, Master, Plain, JSONL, Removals}
 
 // ParseFormat returns the format with the given name.
-func ParseFormat(name string) (Format, error) {
-	if f := Format(name); slices.Contains(Formats, f) {
+func ParseFormat(name string) (Format, error) { return parseFormat(name, Formats) }
+
+func parseFormat(name string, known []Format) (Format, error) {
+	if f := Format(name); slices.Contains(known, f) {
 		return f, nil
 	}
-	return "", fmt.Errorf("format %q: want one of ip4set, ip6trie, zone, txt", name)
+	return "", fmt.Errorf("format %q: want one of %s", name, FormatNames(known))
+}
+
+// FormatNames lists the names of formats: a, b, c.
+func FormatNames(formats []Format) string {
+	names := make([]string, len(formats))
+	for i, f := range formats {
+		names[i] = string(f)
+	}
+	return strings.Join(names, ", ")
 }
 
 // File returns the name of a zone's file in the format.
-func (f Format) File(z *Zone) string { return strings.TrimSuffix(z.Name, ".") + "." + string(f) }
+func (f Format) File(z *Zone) string { return z.bare() + "." + string(f) }
 
-// comment is how a line of the format begins that says nothing.
+// comment is how a line of the format begins that says nothing; empty when no
+// line can say nothing.
 func (f Format) comment() string {
-	if f == Master {
+	switch f {
+	case Master:
 		return "; "
+	case JSONL:
+		return ""
 	}
 	return "# "
 }
@@ -52,52 +70,123 @@ type Stats struct {
 	Bytes   int64 // size of the file
 }
 
+// List is what files are made of.
+type List struct {
+	Zone     *Zone
+	Snapshot *listing.Snapshot
+	// Now is the time of use: the stamp of rbldnsd's formats is moved on towards
+	// it from the snapshot's time by whole days, so that a list that did not
+	// change does not expire, and the bytes stay the same for a day.
+	Now      time.Time
+	Departed []Departure // for [Removals]; see [Departures]
+}
+
 // Write writes the zone as a file of the given format. The bytes follow from
 // the zone's settings and the snapshot alone. rbldnsd's formats are stamped
 // with the snapshot's time and expire two days later; for a list that may be
-// older than that see [WriteAt].
+// older than that see [List].
 func Write(w io.Writer, f Format, z *Zone, s *listing.Snapshot) (Stats, error) {
-	return WriteAt(w, f, z, s, s.Time())
+	return List{Zone: z, Snapshot: s, Now: s.Time()}.Write(w, f)
 }
 
-// WriteAt writes as Write does, for use at the given time: the stamp of
-// rbldnsd's formats is moved on from the snapshot's time by whole days, so that
-// a list that did not change does not expire, and the bytes stay the same for
-// a day.
-func WriteAt(w io.Writer, f Format, z *Zone, s *listing.Snapshot, now time.Time) (Stats, error) {
-	body, ok := map[Format]func(*writer){
-		IP4Set: (*writer).ip4set, IP6Trie: (*writer).ip6trie, Master: (*writer).master, Plain: (*writer).plain,
-	}[f]
-	if !ok {
-		return Stats{}, fmt.Errorf("write format %q: not known", f)
+// Write writes a file of the given format.
+func (l List) Write(w io.Writer, f Format) (Stats, error) {
+	stats, err := l.WriteAll(Output{Format: f, To: w})
+	if err != nil {
+		return Stats{}, err
 	}
-	out := &writer{buf: bufio.NewWriterSize(w, 1<<16), zone: z, snapshot: s, format: f, now: now}
-	out.linef("%s %s: hosts that send backscatter, %s", strings.TrimSuffix(z.Name, "."), f, useNote)
-	out.linef("serial=%d time=%s", s.Serial(), stamp(s.Time()))
-	if at := s.Decommissioned(); !at.IsZero() {
-		out.linef("decommissioned=%s: the list has ended and is empty", stamp(at))
+	return stats[0], nil
+}
+
+// Output is a file to write.
+type Output struct {
+	Format Format
+	To     io.Writer
+}
+
+// WriteAll writes several files in one walk over the snapshot.
+func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
+	writers := make([]*writer, len(outputs))
+	for i, o := range outputs {
+		w := &writer{List: l, buf: bufio.NewWriterSize(o.To, 1<<16), format: o.Format}
+		newBody, ok := bodies[o.Format]
+		if !ok {
+			return nil, fmt.Errorf("write format %q: not known", o.Format)
+		}
+		w.body = newBody(w)
+		writers[i] = w
 	}
-	body(out)
-	out.linef("END serial=%d entries=%d", s.Serial(), out.stats.Entries)
-	if err := out.flush(); err != nil {
-		return out.stats, fmt.Errorf("write %s: %w", f.File(z), err)
+	for _, w := range writers {
+		w.linef("%s %s: hosts that send backscatter, %s", l.Zone.bare(), w.format, useNote)
+		w.linef("serial=%d time=%s", l.Snapshot.Serial(), stamp(l.Snapshot.Time()))
+		if at := l.Snapshot.Decommissioned(); !at.IsZero() {
+			w.linef("decommissioned=%s: the list has ended", stamp(at))
+		}
+		w.begin()
 	}
-	return out.stats, nil
+	l.walk(func(e listing.Entry) bool {
+		for _, w := range writers {
+			if !w.entry(e) {
+				return false // it failed, so all are for nothing
+			}
+		}
+		return true
+	})
+	stats := make([]Stats, len(writers))
+	for i, w := range writers {
+		w.end()
+		w.linef("END serial=%d entries=%d", l.Snapshot.Serial(), w.stats.Entries)
+		if err := w.flush(); err != nil {
+			return nil, fmt.Errorf("write %s: %w", w.format.File(l.Zone), err)
+		}
+		stats[i] = w.stats
+	}
+	return stats, nil
+}
+
+// all4 is what the formats of IPv4 hold.
+var all4 = netip.MustParsePrefix("0.0.0.0/0")
+
+// walk goes over what the zone carries, as it shows it, until yield says no.
+func (l List) walk(yield func(listing.Entry) bool) {
+	for e := range l.Snapshot.All() {
+		if e, ok := l.Zone.carry(e); ok && !yield(e) {
+			return
+		}
+	}
 }
 
 const useNote = "for use on mail with a null sender (MAIL FROM:<>) only"
 
+// body is what makes one format of the entries. Its entry reports whether to
+// go on.
+type body interface {
+	begin()
+	entry(e listing.Entry) bool
+	end()
+}
+
+var bodies = map[Format]func(*writer) body{
+	IP4Set:   func(w *writer) body { return &ip4setBody{writer: w, whole: true} },
+	IP6Trie:  func(w *writer) body { return &ip6trieBody{writer: w, whole: true} },
+	Combined: func(w *writer) body { return &combinedBody{writer: w} },
+	Master:   func(w *writer) body { return masterBody{writer: w} },
+	Plain:    func(w *writer) body { return lineBody{writer: w, appendEntry: appendPlain} },
+	JSONL:    func(w *writer) body { return lineBody{writer: w, appendEntry: appendJSON} },
+	Removals: func(w *writer) body { return removalsBody{writer: w} },
+}
+
 // writer writes one file. An error of the underlying writer stays in buf, and
 // the first of our own in err; both end the walk over the entries.
 type writer struct {
-	buf      *bufio.Writer
-	zone     *Zone
-	snapshot *listing.Snapshot
-	format   Format
-	now      time.Time
-	stats    Stats
-	line     []byte // reused
-	err      error
+	List
+	body
+
+	buf    *bufio.Writer
+	format Format
+	stats  Stats
+	line   []byte // reused
+	err    error
 }
 
 // put writes a line and forgets it; it reports whether to go on.
@@ -109,9 +198,11 @@ func (w *writer) put() bool {
 	return err == nil && w.err == nil
 }
 
-// linef writes a comment.
+// linef writes a comment, where the format has any.
 func (w *writer) linef(format string, args ...any) {
-	w.text(w.format.comment() + fmt.Sprintf(format, args...))
+	if sign := w.format.comment(); sign != "" {
+		w.text(sign + fmt.Sprintf(format, args...))
+	}
 }
 
 func (w *writer) text(line string) {
@@ -126,29 +217,46 @@ func (w *writer) flush() error {
 	return w.buf.Flush()
 }
 
-// all4 and all6 are what the formats of one family hold.
-var (
-	all4 = netip.MustParsePrefix("0.0.0.0/0")
-	all6 = netip.MustParsePrefix("::/0")
-)
+// lineBody writes one line for each entry, and no test points: a firewall that
+// blocked them would be none the better.
+type lineBody struct {
+	*writer
 
-// entries walks over what the zone carries within p, as it shows it.
-func (w *writer) entries(p netip.Prefix, yield func(listing.Entry) bool) {
-	for e := range w.snapshot.Within(p) {
-		if e, ok := w.zone.carry(e); ok && !yield(e) {
-			return
-		}
-	}
+	appendEntry func([]byte, listing.Entry) []byte
 }
 
-// plain writes addresses and prefixes, without the test points: a firewall
-// that blocked them would be none the better.
-func (w *writer) plain() {
-	each := func(e listing.Entry) bool {
-		w.stats.Entries++
-		w.line = appendSubject(w.line, e.Prefix)
-		return w.put()
+func (b lineBody) begin() {}
+func (b lineBody) end()   {}
+
+func (b lineBody) entry(e listing.Entry) bool {
+	b.stats.Entries++
+	b.line = b.appendEntry(b.line, e)
+	return b.put()
+}
+
+func appendPlain(dst []byte, e listing.Entry) []byte { return appendSubject(dst, e.Prefix) }
+
+// appendJSON appends a [jsonEntry]. Nothing in it needs an escape.
+func appendJSON(dst []byte, e listing.Entry) []byte {
+	dst = e.Prefix.AppendTo(append(dst, `{"prefix":"`...))
+	dst = append(append(dst, `","class":"`...), e.Class.String()...)
+	dst = Code(e.Class).AppendTo(append(dst, `","code":"`...))
+	if e.Summary.Since != 0 {
+		dst = appendDate(append(dst, `","since":"`...), e.Summary.Since)
 	}
-	w.entries(all4, each)
-	w.entries(all6, each)
+	if e.Summary.Until != 0 {
+		dst = appendDate(append(dst, `","until":"`...), e.Summary.Until)
+	}
+	dst = appendDeed(append(dst, `","reason":"`...), e)
+	return append(dst, `"}`...)
+}
+
+// jsonEntry is a line of [JSONL].
+type jsonEntry struct {
+	Prefix string `json:"prefix"`
+	Class  string `json:"class"`
+	Code   string `json:"code"`
+	Since  string `json:"since"`  // a day in UTC
+	Until  string `json:"until"`  // likewise; missing when permanent
+	Reason string `json:"reason"` // as the text record tells it
 }

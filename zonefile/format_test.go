@@ -57,7 +57,7 @@ func TestStampMovesByDays(t *testing.T) {
 	t.Parallel()
 	at := func(f zonefile.Format, now time.Time) string {
 		var out bytes.Buffer
-		if _, err := zonefile.WriteAt(&out, f, testZone(), sample(), now); err != nil {
+		if _, err := (zonefile.List{Zone: testZone(), Snapshot: sample(), Now: now}).Write(&out, f); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
@@ -237,8 +237,10 @@ var errFull = errors.New("no space left")
 func TestWriteErrors(t *testing.T) {
 	t.Parallel()
 	s := randomSnapshot(rand.New(rand.NewPCG(7, 8)), 2000)
+	departed := slices.Repeat([]zonefile.Departure{{Prefix: sampleHosts()[0], Time: made}}, 2000)
 	for _, f := range zonefile.Formats {
-		if _, err := zonefile.Write(&full{room: 1 << 13}, f, testZone(), s); !errors.Is(err, errFull) {
+		l := zonefile.List{Zone: testZone(), Snapshot: s, Now: made, Departed: departed}
+		if _, err := l.Write(&full{room: 1 << 13}, f); !errors.Is(err, errFull) {
 			t.Errorf("%s: %v", f, err)
 		}
 	}

@@ -8,36 +8,38 @@ import (
 	"backscatter/listing"
 )
 
-// master writes a zone file (RFC 1035 §5): the same records as [Zone.Records],
-// owners relative to the origin, the TTL of listings by default.
-func (w *writer) master() {
-	if names := w.zone.Unreachable(); len(names) > 0 {
-		w.err = fmt.Errorf("name servers %s lie in the zone and have no address, so BIND would refuse it: configure their addresses", strings.Join(names, ", "))
+// masterBody writes a zone file (RFC 1035 §5): the same records as
+// [Zone.Records], owners relative to the origin, the TTL of listings by default.
+type masterBody struct{ *writer }
+
+func (b masterBody) begin() {
+	if names := b.Zone.Unreachable(); len(names) > 0 {
+		b.err = fmt.Errorf("name servers %s lie in the zone and have no address, so BIND would refuse it: configure their addresses", strings.Join(names, ", "))
 		return
 	}
-	w.text("$ORIGIN " + w.zone.Name)
-	w.text("$TTL " + strconv.FormatUint(uint64(w.zone.TTLSeconds()), 10))
-	for _, rr := range w.zone.head(w.snapshot) {
-		w.text(rr.String())
+	b.text("$ORIGIN " + b.Zone.Name)
+	b.text("$TTL " + strconv.FormatUint(uint64(b.Zone.TTLSeconds()), 10))
+	for _, rr := range b.Zone.head(b.Snapshot) {
+		b.text(rr.String())
 	}
-	w.entries(all4, w.masterEntry)
-	w.entries(all6, w.masterEntry)
 }
 
-func (w *writer) masterEntry(e listing.Entry) bool {
-	w.stats.Entries++
+func (b masterBody) entry(e listing.Entry) bool {
+	b.stats.Entries++
 	for piece := range pieces(e.Prefix) {
-		w.line = appendOwner(w.line, piece)
-		w.line = append(w.line[:len(w.line)-1], "\tA\t"...) // relative: no final dot
-		w.line = Code(e.Class).AppendTo(w.line)
-		w.line = append(w.line, "\n\tTXT\t\""...)
-		w.line = w.zone.AppendText(w.line, e) // has nothing to escape: see Zone.Validate
-		w.line = append(w.line, '"')
-		if !w.put() {
+		b.line = appendOwner(b.line, piece)
+		b.line = append(b.line[:len(b.line)-1], "\tA\t"...) // relative: no final dot
+		b.line = Code(e.Class).AppendTo(b.line)
+		b.line = append(b.line, "\n\tTXT\t\""...)
+		b.line = b.Zone.AppendText(b.line, e) // has nothing to escape: see Zone.Validate
+		b.line = append(b.line, '"')
+		if !b.put() {
 			return false
 		}
 	}
 	return true
 }
+
+func (b masterBody) end() {}
 
 func appendUint(dst []byte, n uint32) []byte { return strconv.AppendUint(dst, uint64(n), 10) }

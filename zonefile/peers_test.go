@@ -82,7 +82,7 @@ func TestZoneCheckers(t *testing.T) {
 	}
 }
 
-// TestRbldnsd loads both files and compares its answers with our own, to the
+// TestRbldnsd loads all files and compares its answers with our own, to the
 // byte, for every entry, its neighbours, the test points and random addresses.
 func TestRbldnsd(t *testing.T) {
 	t.Parallel()
@@ -92,7 +92,7 @@ func TestRbldnsd(t *testing.T) {
 			t.Parallel()
 			z := testZone()
 			s := s.Next(listing.Next{Sequence: sequence, Time: time.Now().Add(-time.Hour)}) // its stamp is compared with the clock
-			server := startRbldnsd(t, path, save(t, z, s, zonefile.IP4Set, zonefile.IP6Trie), z)
+			server := startRbldnsd(t, path, save(t, z, s, zonefile.IP4Set, zonefile.IP6Trie, zonefile.Combined), z)
 			rng := rand.New(rand.NewPCG(11, 12))
 			addrs := []netip.Addr{}
 			for last := range 12 {
@@ -108,8 +108,19 @@ func TestRbldnsd(t *testing.T) {
 			}
 			six := *z
 			six.Name = "six.example." // without the IPv4 data, which would answer
-			for _, addr := range addrs {
+			both := *z
+			both.Name = "both.example." // one combined file, and its sub-zones
+			combined := []*zonefile.Zone{&both}
+			for _, class := range listing.Classes {
+				if z.Classes.Has(class) {
+					sub := both
+					sub.Name, sub.Classes = class.String()+"."+both.Name, listing.ClassSetOf(class)
+					combined = append(combined, &sub)
+				}
+			}
+			for i, addr := range addrs {
 				server.compare(t, z, s, addr)
+				server.compare(t, combined[i%len(combined)], s, addr)
 				if mapped := addr.Is4In6(); mapped || addr.Is6() {
 					server.compare(t, &six, s, addr)
 				}
@@ -130,6 +141,7 @@ func startRbldnsd(t *testing.T, path, dir string, z *zonefile.Zone) *rbldnsd {
 	cmd := exec.Command(path, "-n", "-b", "127.0.0.1/"+strconv.Itoa(port),
 		zone+":ip4set:"+filepath.Join(dir, zonefile.IP4Set.File(z)),
 		zone+":ip6trie:"+filepath.Join(dir, zonefile.IP6Trie.File(z)),
+		"both.example:combined:"+filepath.Join(dir, zonefile.Combined.File(z)),
 		"six.example:ip6trie:"+filepath.Join(dir, zonefile.IP6Trie.File(z)))
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints

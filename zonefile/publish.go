@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -21,10 +21,15 @@ type PublisherOptions struct {
 	Dir       string                   // where the files go; its parent exists
 	Zone      func() *Zone             // the zone as now configured
 	Formats   []Format                 // files to write
+	Gzip      bool                     // a compressed copy of each beside it
+	Key       *SigningKey              // signs the manifest; nil: it is not signed
 	Every     time.Duration            // at most so often; at least a second
 	Snapshots func() *listing.Snapshot // the list as now in force
-	Logger    *slog.Logger
-	Metrics   *Metrics // nil: none
+	// Changes returns the journal up to the snapshot at least, oldest first; only
+	// Removals needs it.
+	Changes func() iter.Seq2[listing.Change, error]
+	Logger  *slog.Logger
+	Metrics *Metrics // nil: none
 }
 
 // Publisher keeps the files of one zone in one directory up to date.
@@ -33,6 +38,8 @@ type Publisher struct {
 
 	mu   sync.Mutex // one publication at a time; guards what follows
 	last published  // zero before the first
+
+	step func(name string) error // nil but in tests: stops before a step
 
 	state atomic.Pointer[State] // for those who must not wait for a publication
 }
@@ -88,6 +95,9 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 		if slices.Contains(o.Formats[:i], f) {
 			errs = append(errs, fmt.Errorf("formats: %s stands there twice", f))
 		}
+	}
+	if slices.Contains(o.Formats, Removals) && o.Changes == nil {
+		errs = append(errs, errors.New("formats: removals needs a journal"))
 	}
 	if o.Every < time.Second {
 		errs = append(errs, fmt.Errorf("every %s: want a second at least", o.Every))
@@ -184,7 +194,10 @@ func (p *Publisher) State() State { return *p.state.Load() }
 
 // Publish makes all files from the list in force, now. Files that would have
 // the same bytes are not touched. All are written and read back before the
-// first takes its place; on an error the former files stay.
+// first takes its place; on an error before that the former files stay. The
+// files take their places first, then the manifest, then its signature: whatever
+// stops this between two of them, what is signed stays what it was, a reader that
+// verifies takes nothing else, and the next publication completes it.
 func (p *Publisher) Publish(now time.Time) (Publication, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,51 +228,23 @@ func (p *Publisher) publish(z *Zone, s *listing.Snapshot, now time.Time) (done P
 	if err := os.Mkdir(p.o.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Publication{}, err
 	}
-	done = Publication{Zone: z.Name, Dir: p.o.Dir, Serial: s.Serial()}
-	var ready []beside
-	defer func() {
-		for _, b := range ready { // those that took their place are gone from here
-			err = errors.Join(err, b.discard())
-		}
-	}()
-	for _, f := range p.o.Formats {
-		b, stats, err := p.prepare(f, z, s, now)
-		if err != nil {
-			return Publication{}, err
-		}
-		ready = append(ready, b)
-		same, err := b.same()
-		if err != nil {
-			return Publication{}, err
-		}
-		done.Files = append(done.Files, File{Name: f.File(z), Entries: stats.Entries, Bytes: stats.Bytes, Changed: !same})
-	}
-	for i, b := range ready {
-		if !done.Files[i].Changed {
-			continue
-		}
-		if err := errors.Join(b.date(now), b.replace()); err != nil {
+	list := List{Zone: z, Snapshot: s, Now: now}
+	if slices.Contains(p.o.Formats, Removals) {
+		if list.Departed, err = Departures(z, s, now, p.o.Changes()); err != nil {
 			return Publication{}, err
 		}
 	}
-	if !done.Changed() {
-		return done, nil
+	b := &batch{dir: p.o.Dir, list: list, step: p.step}
+	defer func() { err = errors.Join(err, b.discard()) }()
+	if err := b.write(p.o.Formats, p.o.Gzip); err != nil {
+		return Publication{}, err
 	}
-	return done, syncDir(p.o.Dir)
-}
-
-// prepare writes a file beside its place and reads it back.
-func (p *Publisher) prepare(f Format, z *Zone, s *listing.Snapshot, now time.Time) (beside, Stats, error) {
-	var stats Stats
-	b, err := writeBeside(p.o.Dir, f.File(z), func(w io.Writer) (err error) {
-		stats, err = WriteAt(w, f, z, s, now)
-		return err
-	})
-	if err != nil {
-		return beside{}, Stats{}, err
+	if err := b.verify(); err != nil {
+		return Publication{}, err
 	}
-	if err := b.read(func(r io.Reader) error { return check(r, f, z, s) }); err != nil {
-		return beside{}, Stats{}, errors.Join(fmt.Errorf("read back %s: %w", b.path, err), b.discard())
+	if err := b.sign(p.o.Key); err != nil {
+		return Publication{}, err
 	}
-	return b, stats, nil
+	files, err := b.replace(now)
+	return Publication{Zone: z.Name, Dir: p.o.Dir, Serial: s.Serial(), Files: files}, err
 }

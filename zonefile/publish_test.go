@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ type desk struct {
 	snapshot atomic.Pointer[listing.Snapshot]
 	log      bytes.Buffer
 	registry *prometheus.Registry
+	options  zonefile.PublisherOptions
 }
 
 func newDesk(t *testing.T, s *listing.Snapshot, formats ...zonefile.Format) *desk {
@@ -37,11 +39,13 @@ func newDesk(t *testing.T, s *listing.Snapshot, formats ...zonefile.Format) *des
 	d := &desk{dir: filepath.Join(t.TempDir(), "export"), registry: prometheus.NewPedanticRegistry()}
 	d.zone.Store(testZone())
 	d.snapshot.Store(s)
-	d.Publisher = must(zonefile.NewPublisher(zonefile.PublisherOptions{
+	d.options = zonefile.PublisherOptions{
 		Dir: d.dir, Zone: d.zone.Load, Formats: formats, Every: time.Minute, Snapshots: d.snapshot.Load,
+		Changes: func() iter.Seq2[listing.Change, error] { return journalOf() },
 		Logger:  slog.New(slog.NewTextHandler(&d.log, nil)),
 		Metrics: zonefile.NewMetrics(d.registry),
-	}))(t)
+	}
+	d.Publisher = must(zonefile.NewPublisher(d.options))(t)
 	return d
 }
 
@@ -71,14 +75,16 @@ func TestPublish(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, sample(), zonefile.Formats...)
 	done := must(d.Publish(made))(t)
-	if !done.Changed() || len(done.Files) != 4 || done.Serial != sequence {
+	if !done.Changed() || len(done.Files) != len(zonefile.Formats)+1 || done.Serial != sequence {
 		t.Errorf("%+v", done)
 	}
 	want := map[string]string{}
 	for _, f := range zonefile.Formats {
 		want[f.File(testZone())] = string(write(t, f, testZone(), sample()))
 	}
-	if diff := cmp.Diff(want, d.files(t)); diff != "" {
+	got := d.files(t)
+	delete(got, zonefile.ManifestName) // see TestManifest
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 
@@ -131,7 +137,7 @@ func TestPublishLeavesTheFormerFiles(t *testing.T) {
 	d.zone.Store(testZone())
 	must(d.Publish(made.Add(time.Minute)))(t)
 	got := d.files(t)
-	if got["bl.example.ip4set"] == want["bl.example.ip4set"] || len(got) != 2 {
+	if got["bl.example.ip4set"] == want["bl.example.ip4set"] || len(got) != 3 {
 		t.Errorf("not published: %d files", len(got))
 	}
 	if err := testutil.GatherAndCompare(d.registry, strings.NewReader(`

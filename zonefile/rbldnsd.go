@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,19 +18,26 @@ import (
 // answers SERVFAIL, so it is generous.
 const lifetime = "+2d"
 
-// rbldnsdHeader writes the specials that both formats begin with. Each file has
-// its own $TTL: rbldnsd takes 2100 s for a second dataset that has none.
-func (w *writer) rbldnsdHeader() {
-	soa := w.zone.SOA(w.snapshot.Sequence())
+// zoneHeader writes what is said once of a zone.
+func (w *writer) zoneHeader() {
+	soa := w.Zone.SOA(w.Snapshot.Sequence())
 	bare := func(name string) string { return strings.TrimSuffix(name, ".") }
 	w.special("$SOA", soa.Hdr.Ttl, bare(soa.Ns), bare(soa.Mbox), soa.Serial, soa.Refresh, soa.Retry, soa.Expire, soa.Minttl)
 	names := []any{seconds(ttlNS, 0)}
-	for _, ns := range w.zone.NS {
+	for _, ns := range w.Zone.NS {
 		names = append(names, bare(dns.Fqdn(ns)))
 	}
 	w.special("$NS", names...)
-	w.special("$TTL", w.zone.TTLSeconds())
-	w.special("$TIMESTAMP", stampAt(w.snapshot, w.now).UTC().Format("2006:01:02:15:04:05"), lifetime)
+	w.special("$TIMESTAMP", stampAt(w.Snapshot, w.Now).UTC().Format("2006:01:02:15:04:05"), lifetime)
+}
+
+// setHeader writes what each data set says. Each has its own $TTL: rbldnsd
+// takes 2100 s for a second one that has none.
+func (w *writer) setHeader() {
+	w.special("$TTL", w.Zone.TTLSeconds())
+	if w.Zone.URL != "" {
+		w.text("$1 " + w.Zone.URL)
+	}
 }
 
 func (w *writer) special(keyword string, values ...any) {
@@ -87,95 +95,103 @@ func (k groupKey) compare(o groupKey) int {
 type group struct {
 	key   groupKey
 	entry listing.Entry // one of them
-	count int
-	next  int // where its next host goes
+	hosts [][]uint32    // in order; pieces, so that growing copies nothing
 }
 
-// ip4set writes IPv4 for rbldnsd. Hosts stand as bare addresses, since some
+func (g *group) add(host uint32) {
+	last := len(g.hosts) - 1
+	if last < 0 || len(g.hosts[last]) == cap(g.hosts[last]) {
+		size := 16
+		if last >= 0 {
+			size = min(2*cap(g.hosts[last]), 1<<14)
+		}
+		g.hosts = append(g.hosts, make([]uint32, 0, size))
+		last++
+	}
+	g.hosts[last] = append(g.hosts[last], host)
+}
+
+// ip4setBody writes IPv4 for rbldnsd. Hosts stand as bare addresses, since some
 // consumers keep a line only if the whole of it is an address; so they are
-// grouped under default lines, in which rbldnsd puts the address for '$'. A
-// prefix has its own text, which names the prefix as our own answers do.
-func (w *writer) ip4set() {
-	groups, nets, widest := w.groups()
-	w.rbldnsdHeader()
-	// A file that was cut off within an address lists no /16 (rbldnsd reads
-	// "198.51" as one).
+// grouped under default lines, in which rbldnsd puts the address for '$'. Four
+// bytes for each are all the memory that this takes. A prefix has its own text,
+// which names the prefix as our own answers do.
+type ip4setBody struct {
+	*writer
+
+	whole  bool // a file of its own, and not a part of one
+	groups map[groupKey]*group
+	last   *group // of the entry before, which is mostly that of the next too
+	nets   []listing.Entry
+	widest int
+}
+
+func (b *ip4setBody) begin() {
+	b.groups = map[groupKey]*group{}
+	b.widest = all4.Addr().BitLen()
+}
+
+func (b *ip4setBody) entry(e listing.Entry) bool {
+	if !e.Prefix.Addr().Is4() {
+		return true
+	}
+	if !e.Prefix.IsSingleIP() {
+		b.nets, b.widest = append(b.nets, e), min(b.widest, e.Prefix.Bits())
+		return true
+	}
+	if key := keyOf(e); b.last == nil || b.last.key != key {
+		if b.last = b.groups[key]; b.last == nil {
+			b.last = &group{key: key, entry: e}
+			b.groups[key] = b.last
+		}
+	}
+	v4 := e.Prefix.Addr().As4()
+	b.last.add(binary.BigEndian.Uint32(v4[:]))
+	return true
+}
+
+func (b *ip4setBody) end() {
+	if b.whole {
+		b.zoneHeader()
+		b.maxRange(b.widest)
+	}
+	b.setHeader()
+	b.text("!127.0.0.1") // RFC 5782 §5, whatever else is written here
+	for _, e := range b.Zone.testPoints(b.Snapshot) {
+		b.defaultLine(e)
+		b.line = e.Prefix.Addr().AppendTo(b.line)
+		b.put()
+	}
+	for _, g := range slices.SortedFunc(maps.Values(b.groups), func(x, y *group) int { return x.key.compare(y.key) }) {
+		b.defaultLine(g.entry)
+		if !b.hosts(g) {
+			return
+		}
+	}
+	for _, e := range b.nets {
+		b.stats.Entries++
+		b.ownLine(e)
+	}
+	b.groups, b.last = nil, nil
+}
+
+// maxRange bounds what an address can mean: a file that was cut off within one
+// lists no /16 (rbldnsd reads "198.51" as one).
+func (w *writer) maxRange(widest int) {
 	w.text("$MAXRANGE4 /" + string(appendUint(nil, uint32(widest))))
-	if w.zone.URL != "" {
-		w.text("$1 " + w.zone.URL)
-	}
-	w.text("!127.0.0.1") // RFC 5782 §5, whatever else is written here
-	for _, e := range w.zone.testPoints(w.snapshot) {
-		w.defaultLine(e)
-		w.line = e.Prefix.Addr().AppendTo(w.line)
-		w.put()
-	}
-	hosts := w.hosts(groups)
-	for _, g := range groups {
-		w.defaultLine(g.entry)
-		for _, host := range hosts[g.next-g.count : g.next] {
-			w.stats.Entries++
-			w.line = appendHost(w.line, host)
-			if !w.put() {
-				return
+}
+
+func (b *ip4setBody) hosts(g *group) bool {
+	for _, piece := range g.hosts {
+		for _, host := range piece {
+			b.stats.Entries++
+			b.line = appendHost(b.line, host)
+			if !b.put() {
+				return false
 			}
 		}
 	}
-	for _, e := range nets {
-		w.stats.Entries++
-		w.ownLine(e)
-	}
-}
-
-// groups counts the hosts of each group, and collects the few entries that are
-// wider than a host.
-func (w *writer) groups() (groups []*group, nets []listing.Entry, widest int) {
-	byKey := map[groupKey]*group{}
-	widest = all4.Addr().BitLen()
-	w.entries(all4, func(e listing.Entry) bool {
-		if !e.Prefix.IsSingleIP() {
-			nets, widest = append(nets, e), min(widest, e.Prefix.Bits())
-			return true
-		}
-		key := keyOf(e)
-		g, ok := byKey[key]
-		if !ok {
-			g = &group{key: key, entry: e}
-			byKey[key] = g
-			groups = append(groups, g)
-		}
-		g.count++
-		return true
-	})
-	slices.SortFunc(groups, func(a, b *group) int { return a.key.compare(b.key) })
-	at := 0
-	for _, g := range groups {
-		g.next = at
-		at += g.count
-	}
-	return groups, nets, widest
-}
-
-// hosts returns all hosts, those of each group together and in order: four
-// bytes each are all the memory that the export takes.
-func (w *writer) hosts(groups []*group) []uint32 {
-	total := 0
-	byKey := make(map[groupKey]*group, len(groups))
-	for _, g := range groups {
-		byKey[g.key] = g
-		total += g.count
-	}
-	hosts := make([]uint32, total)
-	w.entries(all4, func(e listing.Entry) bool {
-		if e.Prefix.IsSingleIP() {
-			g := byKey[keyOf(e)]
-			v4 := e.Prefix.Addr().As4()
-			hosts[g.next] = binary.BigEndian.Uint32(v4[:])
-			g.next++
-		}
-		return true
-	})
-	return hosts
+	return true
 }
 
 func appendHost(dst []byte, host uint32) []byte {
@@ -206,30 +222,123 @@ func (w *writer) appendValue(e listing.Entry) {
 	w.line = append(w.line, ':')
 	w.line = Code(e.Class).AppendTo(w.line)
 	w.line = append(w.line, ':')
-	if w.zone.URL != "" {
+	if w.Zone.URL != "" {
 		w.line = append(w.line, "$1"...)
 	}
 }
 
-// ip6trie writes IPv6 for rbldnsd. Each line has a text of its own: an IPv6
+// ip6trieBody writes IPv6 for rbldnsd. Each line has a text of its own: an IPv6
 // entry is always a prefix, and '$' would tell the address that was asked.
-func (w *writer) ip6trie() {
-	w.rbldnsdHeader()
-	if w.zone.URL != "" {
-		w.text("$1 " + w.zone.URL)
+type ip6trieBody struct {
+	*writer
+
+	whole bool // as in ip4setBody
+}
+
+func (b *ip6trieBody) begin() {
+	if b.whole {
+		b.zoneHeader()
 	}
-	for _, e := range w.zone.testPoints(w.snapshot) {
+	b.setHeader()
+	for _, e := range b.Zone.testPoints(b.Snapshot) {
 		// RFC 5782 §5: ::ffff:7f00:2. In a zone that has IPv4 data too rbldnsd
 		// answers from that, with the same text.
 		v4 := e.Prefix.Addr().As4()
-		w.line = fmt.Appendf(w.line, "::ffff:%x:%x ", binary.BigEndian.Uint16(v4[:2]), binary.BigEndian.Uint16(v4[2:]))
-		w.appendValue(e)
-		w.line = appendSubject(w.line, e.Prefix)
-		w.line = appendWords(w.line, e)
-		w.put()
+		b.line = fmt.Appendf(b.line, "::ffff:%x:%x ", binary.BigEndian.Uint16(v4[:2]), binary.BigEndian.Uint16(v4[2:]))
+		b.appendValue(e)
+		b.line = appendSubject(b.line, e.Prefix)
+		b.line = appendWords(b.line, e)
+		b.put()
 	}
-	w.entries(all6, func(e listing.Entry) bool {
-		w.stats.Entries++
-		return w.ownLine(e)
-	})
+}
+
+func (b *ip6trieBody) entry(e listing.Entry) bool {
+	if e.Prefix.Addr().Is4() {
+		return true
+	}
+	b.stats.Entries++
+	return b.ownLine(e)
+}
+
+func (b *ip6trieBody) end() {}
+
+// section is a data set of a combined file: one family of the zone, or of a
+// sub-zone that carries one class alone.
+type section struct {
+	zone   *Zone
+	format Format
+	name   string // of the sub-zone, relative
+}
+
+// line is how the section begins (rbldnsd(8), "combined Dataset").
+func (s section) line() string {
+	name := s.name
+	if name == "@" {
+		name = "all"
+	}
+	return fmt.Sprintf("$DATASET %s:%s %s", s.format, name, s.name)
+}
+
+// sections are the parts of a zone's file in the format; a file that has none
+// is one section of itself.
+func sections(f Format, z *Zone) []section {
+	if f != Combined {
+		return []section{{zone: z, format: f}}
+	}
+	out := []section{{z, IP4Set, "@"}, {z, IP6Trie, "@"}}
+	for _, class := range listing.Classes {
+		if z.Classes.Has(class) {
+			sub := z.only(class)
+			out = append(out, section{sub, IP4Set, class.String()}, section{sub, IP6Trie, class.String()})
+		}
+	}
+	return out
+}
+
+// only is the sub-zone of one class.
+func (z *Zone) only(class listing.Class) *Zone {
+	sub := *z
+	sub.Name, sub.Classes = class.String()+"."+z.Name, listing.ClassSetOf(class)
+	return &sub
+}
+
+// combinedBody writes a file of sections. They stand one after the other, so
+// each walks over the snapshot by itself: the other way is to keep all of them.
+type combinedBody struct {
+	*writer
+
+	widest int
+}
+
+func (b *combinedBody) begin() {
+	b.zoneHeader()
+	b.widest = all4.Addr().BitLen()
+}
+
+func (b *combinedBody) entry(e listing.Entry) bool {
+	if e.Prefix.Addr().Is4() {
+		b.widest = min(b.widest, e.Prefix.Bits())
+	}
+	return true
+}
+
+func (b *combinedBody) end() {
+	b.maxRange(b.widest) // for all sections: a later one could only make it smaller
+	for _, s := range sections(Combined, b.Zone) {
+		b.text(s.line())
+		part := &writer{List: b.List, buf: b.buf, format: s.format}
+		part.Zone = s.zone
+		if s.format == IP4Set {
+			part.body = &ip4setBody{writer: part}
+		} else {
+			part.body = &ip6trieBody{writer: part}
+		}
+		part.begin()
+		part.walk(part.entry)
+		part.end()
+		b.stats.Bytes += part.stats.Bytes
+		if s.name == "@" {
+			b.stats.Entries += part.stats.Entries
+		}
+	}
 }

@@ -141,21 +141,18 @@ func overlapping(sorted []netip.Prefix, p netip.Prefix) []netip.Prefix {
 }
 
 // without returns what is left of p, halving it where an exclusion lies
-// inside. What can be listed has at most 256 addresses, so this ends soon.
+// inside. The exclusions are sorted and disjoint. What can be listed has at most
+// 256 addresses, or 65536 IPv6 networks, so this ends soon.
 func without(p netip.Prefix, excluded []netip.Prefix) func(yield func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) { subtract(p, excluded, yield) }
 }
 
 func subtract(p netip.Prefix, excluded []netip.Prefix, yield func(netip.Prefix) bool) bool {
-	inside := false
-	for _, x := range excluded {
-		if covers(x, p) {
-			return true
-		}
-		inside = inside || p.Overlaps(x)
-	}
-	if !inside {
+	switch excluded = overlapping(excluded, p); {
+	case len(excluded) == 0:
 		return yield(p)
+	case covers(excluded[0], p):
+		return true
 	}
 	bits := p.Bits() + 1
 	upper := p.Addr().AsSlice()

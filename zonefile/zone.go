@@ -53,6 +53,9 @@ type Zone struct {
 	Hosts map[string][]netip.Addr
 }
 
+// bare is the name without its final dot.
+func (z *Zone) bare() string { return strings.TrimSuffix(z.Name, ".") }
+
 // Validate reports everything that is wrong with the zone's settings, all
 // errors joined.
 func (z *Zone) Validate() error {

@@ -194,10 +194,13 @@ func (a *app) exportCommand() *cobra.Command {
 		Use:   "export --format F [--zone Z] [--output FILE]",
 		Short: "Write the list as a file",
 		Long: `Write the list as it is published now, to standard output or durably to a file
-(written beside it, synced, then renamed). Formats: ip4set and ip6trie for
-rbldnsd, zone for BIND, NSD, Knot and others, txt for firewalls and scripts.`,
+(written beside it, synced, then renamed). Formats: ip4set, ip6trie and combined
+(both, with a sub-zone for each class) for rbldnsd; zone for BIND, NSD, Knot and
+others; txt for firewalls and scripts; jsonl, an object a line; removals, what left
+the list in the past 30 days and when, for those who keep answers for long.`,
 		Example: `  backscatter export --format ip4set
-  backscatter export --format zone --zone bl.example --output bl.example.zone`,
+  backscatter export --format zone --zone bl.example --output bl.example.zone
+  backscatter export --format removals`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := control.ExportRequest{Format: format, Zone: zone}
@@ -209,7 +212,7 @@ rbldnsd, zone for BIND, NSD, Knot and others, txt for firewalls and scripts.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, zone or txt (required)")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, combined, zone, txt, jsonl or removals (required)")
 	cmd.Flags().StringVar(&zone, "zone", "", "`ZONE` to write (default: the only or first one)")
 	cmd.Flags().StringVar(&output, "output", "", "write to `FILE` instead of standard output")
 	return cmd

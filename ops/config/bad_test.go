@@ -191,7 +191,7 @@ func TestBadSections(t *testing.T) {
 		}},
 		{"exports", "exports:\n- {zone: other.example, dir: a, formats: [csv, zone, zone], every: 1ms}\n- {zone: bl.example, dir: \"\"}\n" +
 			"- {zone: bl.example, dir: b}\n- {zone: BL.example., dir: b, formats: []}\n", []string{
-			`bl.yaml:2: exports[0].formats[0]: "csv": want one of ip4set, ip6trie, zone, txt`,
+			`bl.yaml:2: exports[0].formats[0]: "csv": want one of ip4set, ip6trie, combined, zone, txt, jsonl, removals`,
 			`bl.yaml:2: exports[0].formats[2]: zone is there twice; keep one`,
 			`bl.yaml:2: exports[0].every: 1ms is out of range; write 1s to 24h`,
 			`bl.yaml:2: exports[0].zone: "other.example" is not defined; add it to zones, or write one of them`,

@@ -157,7 +157,8 @@ type Exempt struct {
 type Export struct {
 	Zone    string            `key:"zone" need:"yes" doc:"The zone that is written; one of zones."`
 	Dir     string            `key:"dir" need:"yes" doc:"Folder for the files."`
-	Formats []zonefile.Format `key:"formats" doc:"Files to write: ip4set, ip6trie, zone, txt."`
+	Formats []zonefile.Format `key:"formats" doc:"Files to write: ip4set, ip6trie, combined, zone, txt, jsonl, removals."`
+	Gzip    bool              `key:"gzip" doc:"A compressed copy of each file beside it, made so that rsync sends of it only what changed."`
 	Every   time.Duration     `key:"every" doc:"The shortest time between two publications. Nothing is written while nothing changes."`
 }
 

@@ -173,9 +173,16 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 		writeError(w, badRequest("%w", err))
 		return
 	}
+	list := zonefile.List{Zone: zone, Snapshot: snapshot, Now: time.Now()}
+	if format == zonefile.Removals {
+		if list.Departed, err = zonefile.Departures(zone, snapshot, list.Now, s.Store.Changes()); err != nil {
+			writeError(w, err)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	begun := &begunWriter{to: w}
-	if _, err := zonefile.WriteAt(begun, format, zone, snapshot, time.Now()); err != nil {
+	if _, err := list.Write(begun, format); err != nil {
 		if !begun.begun {
 			writeError(w, err)
 			return

@@ -134,8 +134,8 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	metrics := zonefile.NewMetrics(reg)
 	for _, e := range c.Exports {
 		p, err := zonefile.NewPublisher(zonefile.PublisherOptions{
-			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Every: e.Every,
-			Snapshots: d.store.Snapshot, Logger: d.log.With("room", "zonefile"), Metrics: metrics,
+			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Gzip: e.Gzip, Every: e.Every,
+			Snapshots: d.store.Snapshot, Changes: d.store.Changes, Logger: d.log.With("room", "zonefile"), Metrics: metrics,
 		})
 		if err != nil {
 			return err

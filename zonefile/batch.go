@@ -1,0 +1,223 @@
+package zonefile
+
+import (
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"time"
+)
+
+// batch is the files of one publication, beside their places.
+type batch struct {
+	dir     string
+	list    List
+	step    func(name string) error
+	files   []*batchFile // of the list
+	sealing []*batchFile // the manifest, then its signature
+}
+
+// batchFile is a file of a batch. Writing to it keeps its sum and size.
+type batchFile struct {
+	besideFile
+
+	name    string
+	format  Format
+	entries int
+	size    int64
+	sum     hash.Hash
+	gz      *gzipper   // the compressed copy of a file goes through it
+	plain   *batchFile // of which it is a compressed copy
+}
+
+// Write implements [io.Writer].
+func (f *batchFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.sum.Write(p[:n])
+	f.size += int64(n)
+	if err == nil && f.gz != nil {
+		_, err = f.gz.Write(p)
+	}
+	return n, err
+}
+
+func (b *batch) create(name string) (*batchFile, error) {
+	beside, err := createBeside(b.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	return &batchFile{besideFile: beside, name: name, sum: sha256.New()}, nil
+}
+
+// write writes all files of the list, in one walk.
+func (b *batch) write(formats []Format, compress bool) error {
+	var outputs []Output
+	for _, format := range formats {
+		plain, err := b.create(format.File(b.list.Zone))
+		if err != nil {
+			return err
+		}
+		plain.format = format
+		b.files = append(b.files, plain)
+		outputs = append(outputs, Output{format, plain})
+		if !compress {
+			continue
+		}
+		packed, err := b.create(plain.name + ".gz")
+		if err != nil {
+			return err
+		}
+		packed.plain, plain.gz = plain, newGzipper(packed)
+		b.files = append(b.files, packed)
+	}
+	stats, err := b.list.WriteAll(outputs...)
+	if err != nil {
+		return err
+	}
+	for _, f := range b.files { // a compressed copy stands behind its original
+		if f.plain != nil {
+			f.entries = f.plain.entries
+		} else {
+			f.entries, stats = stats[0].Entries, stats[1:]
+		}
+		if f.gz != nil {
+			err = f.gz.Close()
+		}
+		if err := errors.Join(err, f.finish()); err != nil {
+			return fmt.Errorf("write %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// verify reads all files back from the disk.
+func (b *batch) verify() error {
+	for _, f := range b.files {
+		err := f.read(func(r io.Reader) error {
+			if f.plain == nil {
+				return b.list.check(r, f.format)
+			}
+			return f.plain.read(func(plain io.Reader) error { return checkPacked(r, plain) })
+		})
+		if err != nil {
+			return fmt.Errorf("read back %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+func checkPacked(r, plain io.Reader) error {
+	unpacked, err := gzip.NewReader(r)
+	if err != nil {
+		return err
+	}
+	same, err := equal(unpacked, plain)
+	if err == nil && !same {
+		err = errors.New("is no compressed copy of the file beside it")
+	}
+	return err
+}
+
+// sign writes the manifest, and its signature if there is a key.
+func (b *batch) sign(key *SigningKey) error {
+	m := Manifest{
+		Zone: b.list.Zone.bare(), Serial: b.list.Snapshot.Serial(),
+		Created: stampAt(b.list.Snapshot, b.list.Now).UTC().Truncate(time.Second),
+		Ended:   b.list.Snapshot.Decommissioned().UTC(),
+	}
+	m.Expires = m.Created.Add(manifestLifetime)
+	for _, f := range b.files {
+		m.Files = append(m.Files, ManifestFile{Name: f.name, SHA256: hex.EncodeToString(f.sum.Sum(nil)), Size: f.size, Entries: f.entries})
+	}
+	text := m.encode()
+	if err := b.seal(ManifestName, text); err != nil || key == nil {
+		return err
+	}
+	return b.seal(SignatureName, key.sign(text, m))
+}
+
+func (b *batch) seal(name string, text []byte) error {
+	f, err := b.create(name)
+	if err != nil {
+		return err
+	}
+	b.sealing = append(b.sealing, f)
+	_, err = f.Write(text)
+	return errors.Join(err, f.finish())
+}
+
+// replace lets those files take their places that differ from what is there:
+// those of the list, then the manifest, then the signature. What comes behind is
+// begun only when what came before is on the disk.
+func (b *batch) replace(now time.Time) ([]File, error) {
+	var places []beside
+	for _, f := range b.all() {
+		places = append(places, f.beside)
+	}
+	mtime := later(now, places)
+	groups := [][]*batchFile{b.files}
+	for _, f := range b.sealing {
+		groups = append(groups, []*batchFile{f})
+	}
+	var done []File
+	for _, group := range groups {
+		files, err := b.replaceGroup(group, mtime)
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, files...)
+	}
+	return done, nil
+}
+
+func (b *batch) replaceGroup(group []*batchFile, mtime time.Time) (done []File, err error) {
+	changed := false
+	for _, f := range group {
+		same, err := f.same()
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, File{Name: f.name, Entries: f.entries, Bytes: f.size, Changed: !same})
+		if same {
+			continue
+		}
+		changed = true
+		if err := b.reach("rename " + f.name); err != nil {
+			return nil, err
+		}
+		if err := f.replace(mtime); err != nil {
+			return nil, err
+		}
+	}
+	if !changed {
+		return done, nil
+	}
+	if err := b.reach("sync after " + group[len(group)-1].name); err != nil {
+		return nil, err
+	}
+	return done, syncDir(b.dir)
+}
+
+// reach is called before each step; tests stop there.
+func (b *batch) reach(step string) error {
+	if b.step == nil {
+		return nil
+	}
+	return b.step(step)
+}
+
+func (b *batch) all() []*batchFile { return slices.Concat(b.files, b.sealing) }
+
+// discard removes what did not take its place.
+func (b *batch) discard() error {
+	var errs []error
+	for _, f := range b.all() {
+		_ = f.Close() // closed already, but when writing it failed
+		errs = append(errs, f.discard())
+	}
+	return errors.Join(errs...)
+}
