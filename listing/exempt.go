@@ -123,14 +123,35 @@ func (s *Store) Exempt(ctx context.Context, o Order, list []Exemption) (Result, 
 		if err := refused.err("exempt"); err != nil {
 			return nil, err
 		}
-		for i := range list {
-			if err := c.putExemption(&list[i]); err != nil {
-				return nil, err
-			}
+		skipped, err := c.exemptAll(list)
+		if err != nil || len(skipped) == len(list) {
+			return skipped, err
 		}
 		c.note(AuditEntry{Action: ActionExempt, By: o.By, Reason: o.Reason, Prefixes: prefixes})
-		return nil, c.exemptionsChanged(prefixes)
+		return skipped, c.exemptionsChanged(prefixes)
 	})
+}
+
+// exemptAll sets exemptions. One that was imported takes the place of no
+// operator's own word.
+func (c *change) exemptAll(list []Exemption) (skipped []Problem, err error) {
+	own := make(map[netip.Prefix]string)
+	for _, x := range c.exempt {
+		if !x.BuiltIn && !x.Observe {
+			own[x.Prefix] = x.Reason
+		}
+	}
+	for i := range list {
+		x := &list[i]
+		if why, ok := own[x.Prefix]; ok && x.Observe {
+			skipped = append(skipped, Problem{Key: x.Prefix.String(), Why: "is exempt by an operator's own word: " + why})
+			continue
+		}
+		if err := c.putExemption(x); err != nil {
+			return nil, err
+		}
+	}
+	return skipped, nil
 }
 
 // exemptionsChanged has what is published in the prefixes looked at again.

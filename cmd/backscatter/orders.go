@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -23,6 +19,7 @@ type orderFlags struct {
 	reason string
 	dryRun bool
 	yes    bool
+	given  places // where what it is about was given
 }
 
 func (f *orderFlags) add(flags *pflag.FlagSet) {
@@ -83,13 +80,14 @@ func (a *app) carryOut(ctx context.Context, f orderFlags, keys int, send sender)
 	return a.withClient(ctx, func(c *control.Client) error {
 		if !order.DryRun && !f.yes && keys > largeChange {
 			if err := a.askFirst(ctx, c, order, send); err != nil {
-				return err
+				return f.given.explain(err)
 			}
 		}
 		result, err := send(ctx, c, order)
 		if err != nil {
-			return err
+			return f.given.explain(err)
 		}
+		f.given.locate(result.Problems)
 		return a.printResult(result)
 	})
 }
@@ -142,77 +140,6 @@ func (a *app) printResult(r control.OrderResult) error {
 	return err
 }
 
-// maxLine bounds a line of a file of keys.
-const maxLine = 4096
-
-// readArgs returns the arguments; for each that is "-" the lines of standard
-// input, and for each "@FILE" those of the file. Empty lines and comments (#)
-// are passed over.
-func (a *app) readArgs(args []string) ([]string, error) {
-	var out []string
-	for _, arg := range args {
-		var lines []string
-		var err error
-		switch {
-		case arg == "-":
-			lines, err = readLines(a.in)
-		case strings.HasPrefix(arg, "@"):
-			lines, err = readFileLines(arg[1:])
-		default:
-			lines = []string{arg}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", arg, err)
-		}
-		out = append(out, lines...)
-	}
-	if len(out) == 0 {
-		return nil, usageError("no addresses were given")
-	}
-	return out, nil
-}
-
-func readFileLines(name string) ([]string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readLines(f)
-}
-
-func readLines(r io.Reader) ([]string, error) {
-	var out []string
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, maxLine)
-	for scanner.Scan() {
-		line, _, _ := strings.Cut(scanner.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, line)
-		}
-	}
-	return out, scanner.Err()
-}
-
-// parseAll reads every argument before anything is done, and reports all that
-// are wrong.
-func parseAll[T any](texts []string, parse func(string) (T, error)) ([]T, error) {
-	out := make([]T, 0, len(texts))
-	var errs []error
-	for _, text := range texts {
-		v, err := parse(text)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		out = append(out, v)
-	}
-	if len(errs) > 0 {
-		return nil, &codeError{exitUsage, errors.Join(errs...)}
-	}
-	return out, nil
-}
-
 func (a *app) listCommand() *cobra.Command {
 	var f orderFlags
 	var u untilFlags
@@ -231,14 +158,15 @@ a line. All are listed, or none.`,
 			if err != nil {
 				return err
 			}
-			texts, err := a.readArgs(args)
+			items, err := a.readArgs(args)
 			if err != nil {
 				return err
 			}
-			keys, err := parseAll(texts, listing.ParseKey)
+			keys, err := parseAll(items, listing.ParseKey)
 			if err != nil {
 				return err
 			}
+			f.given = placesOf(items, keys)
 			entries := make([]listing.Manual, len(keys))
 			for i, key := range keys {
 				entries[i] = listing.Manual{Key: key, Until: until}
@@ -275,14 +203,15 @@ To keep an address off for good, exempt it.`,
 					return usageError("--hold %q: want a duration with its unit, such as 168h or 7d", hold)
 				}
 			}
-			texts, err := a.readArgs(args)
+			items, err := a.readArgs(args)
 			if err != nil {
 				return err
 			}
-			keys, err := parseAll(texts, listing.ParseKey)
+			keys, err := parseAll(items, listing.ParseKey)
 			if err != nil {
 				return err
 			}
+			f.given = placesOf(items, keys)
 			return a.carryOut(cmd.Context(), f, len(keys), func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
 				return c.Delist(ctx, control.DelistRequest{Order: o, Keys: keys, Hold: control.Duration(holdFor)})
 			})

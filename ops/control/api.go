@@ -22,6 +22,7 @@ const (
 	MaxPage        = 1000     // listings or audit entries in one answer
 	maxKeys        = 1_000_000
 	maxReason      = 1000 // bytes
+	maxTold        = 1000 // keys that an order was refused for
 	maxShown       = 100  // changed entries told in the answer to an order that was carried out
 )
 
@@ -45,6 +46,8 @@ type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Status  int    `json:"-"` // of HTTP
+
+	Problems []listing.Problem `json:"problems,omitempty"` // of an order: the first 1000 keys that it was refused for
 }
 
 // Error returns the daemon's words.

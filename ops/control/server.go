@@ -141,7 +141,11 @@ func writeError(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	body, _ := json.Marshal(errorBody{&Error{Code: code, Message: err.Error()}}) // two strings
+	answer := Error{Code: code, Message: err.Error()}
+	if refused, ok := errors.AsType[*listing.RefusedError](err); ok {
+		answer.Problems = refused.Problems[:min(len(refused.Problems), maxTold)]
+	}
+	body, _ := json.Marshal(errorBody{&answer}) // strings alone
 	_, _ = w.Write(append(body, '\n'))
 }
 
