@@ -76,7 +76,8 @@ func (s *Store) Decommission(ctx context.Context, o Order, undo bool) (Result, e
 
 func (c *change) decommission(o Order, undo bool) error {
 	b := c.bucket(bucketMeta)
-	action, err := ActionDecommission, error(nil)
+	action := ActionDecommission
+	var err error
 	if undo {
 		action, c.ended = ActionRecommission, Decommission{}
 		err = b.Delete(keyDecommission)

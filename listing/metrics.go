@@ -61,7 +61,13 @@ func newMetrics(s *Store) *metrics {
 			ConstLabels: prometheus.Labels{"class": class.String()},
 		}, func() float64 { return float64(s.Snapshot().Counts()[class]) }))
 	}
-	m.gauges = append(m.gauges,
+	m.gauges = append(m.gauges, s.gauges()...)
+	return m
+}
+
+// gauges tell how the store is when they are asked.
+func (s *Store) gauges() []prometheus.Collector {
+	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_serial", Help: "Serial of what is published.",
 		}, func() float64 { return float64(s.Snapshot().Serial()) }),
@@ -90,8 +96,7 @@ func newMetrics(s *Store) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_store_waiting", Help: "Requests that wait for the store's writer.",
 		}, func() float64 { return float64(len(s.requests)) }),
-	)
-	return m
+	}
 }
 
 // on is how a gauge tells a truth.

@@ -34,21 +34,8 @@ the suspended no longer puts off; 'revoke --reporter' takes back what it brought
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var organisation string
-	var weight float64
-	add := a.reporterChange(&cobra.Command{
-		Use:     "add NAME --reason WHY [--organisation ORG] [--weight W]",
-		Short:   "Enrol a reporter, on probation",
-		Example: `  backscatter reporter add friend --organisation "Friends of Mail" --reason "met at the conference"`,
-		Args:    exactArgs(1, "the reporter's name"),
-	}, listing.ActionEnrol, func(r *control.ReporterRequest, _ []string) error {
-		r.Organisation, r.Weight = organisation, weight
-		return nil
-	})
-	add.Flags().StringVar(&organisation, "organisation", "", "`ORG` that it belongs to; reporters of one count as one voice (default: its name)")
-	add.Flags().Float64Var(&weight, "weight", 1, "`FACTOR` on what it reports")
 	cmd.AddCommand(
-		a.reporterShow(), add,
+		a.reporterShow(), a.reporterAdd(),
 		a.reporterChange(&cobra.Command{
 			Use:     "weight NAME W --reason WHY",
 			Short:   "Set what a reporter's reports count for",
@@ -73,6 +60,23 @@ the suspended no longer puts off; 'revoke --reporter' takes back what it brought
 			Args:    exactArgs(1, "the reporter's name"),
 		}, listing.ActionReinstate, nil),
 	)
+	return cmd
+}
+
+func (a *app) reporterAdd() *cobra.Command {
+	var organisation string
+	var weight float64
+	cmd := a.reporterChange(&cobra.Command{
+		Use:     "add NAME --reason WHY [--organisation ORG] [--weight W]",
+		Short:   "Enrol a reporter, on probation",
+		Example: `  backscatter reporter add friend --organisation "Friends of Mail" --reason "met at the conference"`,
+		Args:    exactArgs(1, "the reporter's name"),
+	}, listing.ActionEnrol, func(r *control.ReporterRequest, _ []string) error {
+		r.Organisation, r.Weight = organisation, weight
+		return nil
+	})
+	cmd.Flags().StringVar(&organisation, "organisation", "", "`ORG` that it belongs to; reporters of one count as one voice (default: its name)")
+	cmd.Flags().Float64Var(&weight, "weight", 1, "`FACTOR` on what it reports")
 	return cmd
 }
 
