@@ -16,3 +16,6 @@ func CheckList(r io.Reader, f Format, l List) error { return l.check(r, f) }
 
 // NewGzipper is what compressed copies are written with.
 var NewGzipper = newGzipper
+
+// StopBefore lets fn fail before any step of the next publications.
+func (p *Publisher) StopBefore(fn func(step string) error) { p.step = fn }

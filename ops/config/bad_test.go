@@ -197,7 +197,7 @@ func TestBadSections(t *testing.T) {
 			`bl.yaml:2: exports[0].zone: "other.example" is not defined; add it to zones, or write one of them`,
 			`bl.yaml:3: exports[1].dir: is empty; write a folder`,
 			`bl.yaml:5: exports[3].formats: is empty; write at least one format`,
-			`bl.yaml:5: exports[3]: writes the zone and folder of exports[2] of line 4 too; keep one`,
+			`bl.yaml:5: exports[3]: writes the folder of exports[2] of line 4 too; give each one of its own, for its MANIFEST`,
 		}},
 		{"log, limits", "log: {level: loud, format: xml}\nshutdown_timeout: 0s\nintake:\n  smtp: {max_size: 5, max_recipients: 0, hostname: \"a b\"}\n", []string{
 			`bl.yaml:1: log.level: "loud" is no level; write debug, info, warn or error`,

@@ -159,7 +159,10 @@ type Export struct {
 	Dir     string            `key:"dir" need:"yes" doc:"Folder for the files."`
 	Formats []zonefile.Format `key:"formats" doc:"Files to write: ip4set, ip6trie, combined, zone, txt, jsonl, removals."`
 	Gzip    bool              `key:"gzip" doc:"A compressed copy of each file beside it, made so that rsync sends of it only what changed."`
-	Every   time.Duration     `key:"every" doc:"The shortest time between two publications. Nothing is written while nothing changes."`
+	Key     string            `key:"key" doc:"File of the secret key that signs the manifest, made by 'export keygen'; only the server may read it. Without one the manifest is not signed."`
+
+	PassphraseFile string        `key:"passphrase_file" doc:"File of the passphrase of the key, if it has one; only the server may read it."`
+	Every          time.Duration `key:"every" doc:"The shortest time between two publications. Nothing is written while nothing changes."`
 }
 
 // Log configures the log.

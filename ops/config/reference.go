@@ -118,6 +118,7 @@ func WriteExample(w io.Writer) error {
 	c.Exempt = []Exempt{{Prefix: netip.MustParsePrefix("192.0.2.25/32"), Reason: "our own mail server"}}
 	export := defaultExport()
 	export.Zone, export.Dir, export.Every = "bl.example", "/var/lib/backscatter/export", time.Minute
+	export.Key, export.PassphraseFile = "/etc/backscatter/export.key", "/etc/backscatter/export.passphrase"
 	c.Exports = []Export{export}
 	return writeCommented(w, c)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -188,16 +189,16 @@ func (c *Config) validateExports(p *problems) {
 	for _, z := range c.Zones {
 		zones[zoneName(z.Name)] = true
 	}
-	known := map[[2]string]int{}
+	known := map[string]int{}
 	for i := range c.Exports {
 		e, key := &c.Exports[i], fmt.Sprintf("exports[%d]", i)
 		e.validate(p, key)
 		if !zones[zoneName(e.Zone)] && p.sound("zones") {
 			p.add(key+".zone", "%s is not defined; add it to zones, or write one of them", quote(e.Zone))
 		}
-		place := [2]string{zoneName(e.Zone), e.Dir}
+		place := filepath.Clean(e.Dir)
 		if first, twice := known[place]; twice {
-			p.add(key, "writes the zone and folder of exports[%d]%s too; keep one", first, p.origin(fmt.Sprintf("exports[%d]", first)).inLine())
+			p.add(key, "writes the folder of exports[%d]%s too; give each one of its own, for its MANIFEST", first, p.origin(fmt.Sprintf("exports[%d]", first)).inLine())
 			continue
 		}
 		known[place] = i
@@ -219,6 +220,9 @@ func (e *Export) validate(p *problems, key string) {
 		if slices.Contains(e.Formats[:i], name) {
 			p.add(at, "%s is there twice; keep one", name)
 		}
+	}
+	if e.PassphraseFile != "" && e.Key == "" {
+		p.add(key+".passphrase_file", "is for no key; set key too")
 	}
 	validateDuration(p, key+".every", e.Every, time.Second, day)
 }

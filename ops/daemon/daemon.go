@@ -133,8 +133,12 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	})
 	metrics := zonefile.NewMetrics(reg)
 	for _, e := range c.Exports {
+		key, err := e.SigningKey()
+		if err != nil {
+			return err
+		}
 		p, err := zonefile.NewPublisher(zonefile.PublisherOptions{
-			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Gzip: e.Gzip, Every: e.Every,
+			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Gzip: e.Gzip, Key: key, Every: e.Every,
 			Snapshots: d.store.Snapshot, Changes: d.store.Changes, Logger: d.log.With("room", "zonefile"), Metrics: metrics,
 		})
 		if err != nil {
