@@ -7,7 +7,7 @@ LINT     = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 FUZZTIME ?= 30s
 CORPUS  ?=
 
-.PHONY: build check lint vet tidy test race fuzz bench score dist clean
+.PHONY: build check lint vet tidy test race fuzz torture bench score dist clean
 
 build: ## the program, in dist/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/backscatter ./cmd/backscatter
@@ -32,6 +32,10 @@ race:
 
 fuzz: ## each fuzz target for FUZZTIME
 	GO='$(GO)' .ci/fuzz $(FUZZTIME)
+
+torture: ## the tests that hurt, ten times as long and at every position: an hour or so
+	BACKSCATTER_TORTURE=10 BACKSCATTER_PEERS=require $(GO) test -count=1 -timeout=4h -v \
+	  -run 'TestPowerLoss|TestInjectedFaults|TestCrashes|TestStoreAgainstModel' ./listing ./integration
 
 bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out

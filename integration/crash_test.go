@@ -32,12 +32,26 @@ policy: {profile: solo, score: 20, originals: 20, recipients: 0, span: 0s, lista
 `
 
 const (
-	crashes     = 50
+	crashes     = 50 // times BACKSCATTER_TORTURE
 	sources     = 40
 	smtpSenders = 8 // the trap takes 16 connections of one client
 	apiSenders  = 3
 	longestLife = 120 * time.Millisecond // of a daemon, from its first report
 )
+
+// factor is how many times as long a test is to torture the program.
+func factor(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("BACKSCATTER_TORTURE")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("BACKSCATTER_TORTURE is %q: want a number from 1", text)
+	}
+	return n
+}
 
 // seedOf returns the seed of a test, which BACKSCATTER_SEED repeats as far as
 // chance allows: the kernel schedules as it likes.
@@ -63,7 +77,8 @@ func TestCrashes(t *testing.T) {
 	s := newSite(t, stormy)
 	l := newLedger(t)
 	strayed := 0
-	for round := range crashes {
+	rounds := crashes * factor(t)
+	for round := range rounds {
 		if rng.IntN(4) == 0 { // it may crash before it is ready, too
 			early := s.launch()
 			<-time.After(time.Duration(rng.Int64N(int64(60 * time.Millisecond))))
@@ -89,7 +104,8 @@ func TestCrashes(t *testing.T) {
 	l.checkAudit(d, 0)
 	t.Logf("acknowledged in storms: %d reports, %d orders; %d reports were stored, but the daemon died before it could say so",
 		l.ackedReports, l.ackedOrders, strayed)
-	if l.ackedReports < 5*crashes || l.ackedOrders == 0 {
+	t.Logf("%d rounds", rounds)
+	if l.ackedReports < 5*rounds || l.ackedOrders == 0 {
 		t.Error("the storms are too weak to prove anything")
 	}
 }

@@ -117,12 +117,20 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 // openBolt opens a database file that is there. The free list is kept on disk:
 // to find it anew takes a walk through the whole file.
 func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
+	var file *os.File
 	err = guard(func() error {
 		db, err = bolt.Open(path, 0o600, &bolt.Options{
 			Timeout: lockTimeout, FreelistType: bolt.FreelistMapType, ReadOnly: readOnly,
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = os.OpenFile(name, flag, mode)
+				return file, err
+			},
 		})
 		return err
 	})
+	if _, panicked := errors.AsType[*panicError](err); panicked && file != nil {
+		_ = file.Close() // else its lock would be held for as long as the process lives
+	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, ErrLocked

@@ -41,10 +41,7 @@ func newMetrics(s *Store) *metrics {
 			Name: "backscatter_store_wait_seconds", Help: "Time from an observation's arrival at the store to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
-		hold: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "backscatter_store_hold_seconds", Help: "Time that a transaction kept the writer, its commit and publication included.",
-			Buckets: []float64{0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 5, 20},
-		}),
+		hold: newHold(),
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "backscatter_store_observations_total", Help: "Observations handed to the store, by what became of them.",
 		}, []string{"outcome"}),
@@ -105,6 +102,14 @@ func on(v bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// newHold has a bound at the 20 ms that no step of regular work should pass.
+func newHold() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "backscatter_store_hold_seconds", Help: "Time that a transaction kept the writer, its commit and publication included.",
+		Buckets: []float64{0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 5, 20},
+	})
 }
 
 // register hands everything to the registry, or nothing.

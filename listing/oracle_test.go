@@ -341,7 +341,7 @@ func TestStoreAgainstModel(t *testing.T) {
 	settings := eager()
 	settings.Policy.AgedTo = 1
 	settings.Policy.LifetimeMax = settings.Policy.Lifetime
-	for seed := range uint64(8) {
+	for seed := range uint64(long(t, 8)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,140 @@
+package listing_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// strace runs a child of the victim under strace with more arguments, and returns
+// its log and whether the child ended by itself.
+func (v *victim) strace(t *testing.T, args ...string) (log string, whole bool) {
+	t.Helper()
+	tool, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("BACKSCATTER_PEERS") == "require" {
+			t.Fatal("strace is not installed (Debian package strace), and BACKSCATTER_PEERS=require")
+		}
+		t.Skip("strace is not installed (Debian package strace)")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = filepath.Join(v.dir, "strace.log")
+	args = append([]string{"-f", "-qq", "-o", log, "-P", v.store}, args...)
+	args = append(args, "--", self, "-test.run=^TestTortureChild$", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), tool, args...)
+	cmd.Env = append(cmd.Environ(), tortureStore+"="+v.store, tortureAcks+"="+v.acks, "GORACE=atexit_sleep_ms=0")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	if err != nil && strings.Contains(out.String(), "ptrace") {
+		t.Skipf("strace may not trace here: %s", out.String())
+	}
+	if strings.Contains(out.String(), "--- FAIL") || strings.Contains(out.String(), "panic:") {
+		t.Errorf("strace %v: the child says:\n%s", args, out.String())
+	}
+	return log, err == nil
+}
+
+// A call is what a child did to its disk, or that it said what was acknowledged.
+type call struct {
+	name   string // pwrite64, ftruncate, sync, ack
+	offset int64  // or the new size
+	data   []byte
+}
+
+var (
+	callBegun   = regexp.MustCompile(`^\d+ +(pwrite64|write|ftruncate|fdatasync|fsync)\((\d+)(?:, (.*)|\).*| <unfinished.*)$`)
+	callResumed = regexp.MustCompile(`^\d+ +<\.\.\. (fdatasync|fsync) resumed>\) += 0`)
+	writeRest   = regexp.MustCompile(`^"([^"]*)", \d+(?:, (\d+))?`)
+	sizeRest    = regexp.MustCompile(`^(\d+)`)
+)
+
+// readCalls reads a log of strace. A write counts from when it was begun, a sync
+// from when it was over.
+func readCalls(t *testing.T, log string) (out []call) {
+	t.Helper()
+	f, err := os.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if callResumed.MatchString(line) {
+			out = append(out, call{name: "sync"})
+			continue
+		}
+		m := callBegun.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		switch name, rest := m[1], m[3]; name {
+		case "fdatasync", "fsync":
+			if strings.HasSuffix(line, "= 0") {
+				out = append(out, call{name: "sync"})
+			}
+		case "ftruncate":
+			out = append(out, call{name: name, offset: number(t, sizeRest.FindStringSubmatch(rest)[1])})
+		default:
+			w := writeRest.FindStringSubmatch(rest)
+			if w == nil {
+				t.Fatalf("strace logged %.200s", line)
+			}
+			data, err := hex.DecodeString(strings.ReplaceAll(w[1], `\x`, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "write" {
+				out = append(out, call{name: "ack", data: data})
+			} else {
+				out = append(out, call{name: name, offset: number(t, w[2]), data: data})
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func number(t *testing.T, text string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func count(calls []call, name string) (n int) {
+	for _, c := range calls {
+		if c.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+func (c call) String() string { return fmt.Sprintf("%s of %d at %d", c.name, len(c.data), c.offset) }
+
+func logHas(t *testing.T, log, text string) bool {
+	t.Helper()
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(b, []byte(text))
+}
