@@ -122,8 +122,7 @@ func (s *Store) Audit(f AuditFilter) ([]AuditEntry, error) {
 
 // verifyAudit walks the chain and names the first break.
 func verifyAudit(tx *bolt.Tx, m *meta) error {
-	var previous [sha256.Size]byte
-	number := uint64(0)
+	previous, number := m.AuditStart, m.AuditBase
 	err := tx.Bucket(bucketAudit).ForEach(func(key, value []byte) error {
 		a, err := decodeAudit(key, value)
 		if err != nil {

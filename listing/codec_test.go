@@ -52,7 +52,7 @@ func codecs() ([]codec, *lexicon) {
 	all := []codec{
 		{
 			"meta", keyState,
-			meta{Commits: 7, Sequence: 1 << 40, Time: codecTime, Digest: 1 << 63, Entries: 3, Base: 5, Published: [32]byte{1}, Settings: [32]byte{2}, Newest: codecTime, Audit: 9, AuditHash: [32]byte{3}, Observations: 11, Widths: widths{120: 3}},
+			meta{Commits: 7, Sequence: 1 << 40, Time: codecTime, Digest: 1 << 63, Entries: 3, Base: 5, Published: [32]byte{1}, Settings: [32]byte{2}, Newest: codecTime, Audit: 9, AuditHash: [32]byte{3}, Observations: 11, Widths: widths{120: 3}, AuditBase: 4, AuditStart: [32]byte{5}},
 			func(k []byte, v any) []byte { m := v.(meta); return m.encode(k) },
 			func(k, v []byte) (any, error) { return decodeMeta(k, v) },
 		},

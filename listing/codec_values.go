@@ -41,6 +41,8 @@ type meta struct {
 	AuditHash    [32]byte  // its hash
 	Observations uint64    // kept
 	Widths       widths    // operators' prefixes
+	AuditBase    uint64    // number of the newest audit entry that was dropped
+	AuditStart   [32]byte  // its hash, with which the chain begins
 }
 
 // widths counts operators' prefixes that are wider than a host, by their length
@@ -90,6 +92,8 @@ func (m *meta) encode(key []byte) []byte {
 	e.fixed(m.AuditHash[:])
 	e.uint(m.Observations)
 	e.widths(&m.Widths)
+	e.uint(m.AuditBase)
+	e.fixed(m.AuditStart[:])
 	return e.seal(key)
 }
 
@@ -101,7 +105,8 @@ func decodeMeta(key, value []byte) (meta, error) {
 	m.Newest, m.Audit = d.time(), d.uint()
 	d.fixed(m.AuditHash[:])
 	m.Observations = d.uint()
-	m.Widths = d.widths()
+	m.Widths, m.AuditBase = d.widths(), d.uint()
+	d.fixed(m.AuditStart[:])
 	return m, d.finish()
 }
 

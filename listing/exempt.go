@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,11 +29,19 @@ func exemptKey(p netip.Prefix, builtIn bool) []byte {
 
 // allExemptions reads every exemption in the order of their prefixes.
 func allExemptions(tx *bolt.Tx) ([]Exemption, error) {
+	var broken []error
+	out, err := exemptions(tx, func(_ Exemption, err error) { broken = append(broken, err) })
+	return out, errors.Join(append(broken, err)...)
+}
+
+// exemptions reads every exemption that can be read, and tells of the others.
+func exemptions(tx *bolt.Tx, broken func(Exemption, error)) ([]Exemption, error) {
 	out := []Exemption{}
 	err := tx.Bucket(bucketExempt).ForEach(func(key, value []byte) error {
 		x, err := decodeExemption(key, value)
 		if err != nil {
-			return err
+			broken(x, err)
+			return nil
 		}
 		out = append(out, x)
 		return nil
@@ -58,11 +67,16 @@ func (st *state) findHoles() {
 		st.holes = []netip.Prefix{all4, all6}
 		return
 	}
-	st.holes = make([]netip.Prefix, 0, len(st.exempt))
-	for _, x := range st.exempt {
-		st.holes = append(st.holes, x.Prefix)
+	st.holes = holesOf(st.exempt)
+}
+
+// holesOf returns what is exempt, without overlaps.
+func holesOf(exempt []Exemption) []netip.Prefix {
+	holes := make([]netip.Prefix, 0, len(exempt))
+	for _, x := range exempt {
+		holes = append(holes, x.Prefix)
 	}
-	st.holes = disjoint(st.holes)
+	return disjoint(holes)
 }
 
 // exemption returns what exempts the whole of p. An exemption whose end has

@@ -131,6 +131,13 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 	if _, panicked := errors.AsType[*panicError](err); panicked && file != nil {
 		_ = file.Close() // else its lock would be held for as long as the process lives
 	}
+	if err == nil {
+		// While this waited for the lock, a restore or a compaction may have put
+		// another file there.
+		if err := sameFile(file, path); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, ErrLocked
@@ -140,6 +147,21 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		return nil, err
 	}
 	return db, nil
+}
+
+func sameFile(f *os.File, path string) error {
+	there, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	here, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(here, there) {
+		return fmt.Errorf("%w: it was just exchanged; try again", ErrLocked)
+	}
+	return nil
 }
 
 // guard runs fn on the database and turns what a damaged file makes bbolt do,

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"errors"
 	"encoding/binary"
 	"fmt"
 
@@ -43,7 +44,8 @@ func migrate(tx *bolt.Tx) error {
 	}
 	st, err := readState(tx)
 	if err == nil {
-		err = verifyPublished(tx, &st)
+		entries, wide, readable := visible(tx, st.holes)
+		err = errors.Join(readable, st.meta.published(entries, wide))
 	}
 	if err != nil {
 		return fmt.Errorf("migrate from schema %d: %w", from, err)

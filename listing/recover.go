@@ -28,12 +28,8 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 	if err != nil {
 		return st, nil, err
 	}
-	if digestOf(published) != st.meta.Digest || uint64(len(published)) != st.meta.Entries {
-		return st, nil, fmt.Errorf("%w: its records make %d entries that are not the %d that were published; restore a backup",
-			ErrDamaged, len(published), st.meta.Entries)
-	}
-	if wide != st.meta.Widths {
-		return st, nil, fmt.Errorf("%w: its records of operators' prefixes are not those that were counted; restore a backup", ErrDamaged)
+	if err := st.meta.published(published, wide); err != nil {
+		return st, nil, err
 	}
 	snap := NewSnapshot(Build{
 		Sequence: st.meta.Sequence, Time: st.meta.Time, NewestEvidence: st.meta.Newest, Decommissioned: st.ended.At,
@@ -59,12 +55,26 @@ func readState(tx *bolt.Tx) (state, error) {
 // visible makes the entries to publish out of all records, and counts the
 // widths of the operators' prefixes on the way.
 func visible(tx *bolt.Tx, holes []netip.Prefix) (published []Entry, wide widths, err error) {
+	published, wide, broken := salvage(tx, holes)
+	if len(broken) > tellBroken {
+		broken = append(broken[:tellBroken], fmt.Errorf("and %d records more", len(broken)-tellBroken))
+	}
+	return published, wide, errors.Join(broken...)
+}
+
+// tellBroken is how many damaged records an error names.
+const tellBroken = 10
+
+// salvage does what visible does with the records that can be read, and tells
+// what is wrong with each of the others.
+func salvage(tx *bolt.Tx, holes []netip.Prefix) (published []Entry, wide widths, broken []error) {
 	var listed []Entry
 	lex := newLexicon(tx)
-	err = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
+	_ = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
 		r, err := loadRecord(lex, key, value)
 		if err != nil {
-			return err
+			broken = append(broken, err)
+			return nil
 		}
 		if r.listed() {
 			listed = append(listed, r.entry())
@@ -74,10 +84,19 @@ func visible(tx *bolt.Tx, holes []netip.Prefix) (published []Entry, wide widths,
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, wide, err
+	return Visible(listed, holes), wide, broken
+}
+
+// published compares what the records make with what was published.
+func (m *meta) published(entries []Entry, wide widths) error {
+	if digestOf(entries) != m.Digest || uint64(len(entries)) != m.Entries {
+		return fmt.Errorf("%w: its records make %d entries that are not the %d that were published; try verify, or restore a backup",
+			ErrDamaged, len(entries), m.Entries)
 	}
-	return Visible(listed, holes), wide, nil
+	if wide != m.Widths {
+		return fmt.Errorf("%w: operators' prefixes are counted wrongly; try verify --repair", ErrDamaged)
+	}
+	return nil
 }
 
 // broken ends writing after a failed commit: what the disk holds is not known

@@ -74,18 +74,7 @@ const queueLength = 1024
 // Open opens the store at path, makes it when there is none, and brings it in
 // line with the settings. It writes nothing into a file that it refuses.
 func Open(path string, o Options) (*Store, error) {
-	s := &Store{
-		path:     path,
-		log:      o.Logger,
-		requests: make(chan *request, queueLength),
-		done:     make(chan struct{}),
-		commit:   (*bolt.Tx).Commit,
-		clock:    clock,
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	s.metrics = newMetrics(s)
+	s := newStore(path, o.Logger)
 	if err := o.Settings.Validate(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
@@ -101,6 +90,22 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+func newStore(path string, logger *slog.Logger) *Store {
+	s := &Store{
+		path:     path,
+		log:      logger,
+		requests: make(chan *request, queueLength),
+		done:     make(chan struct{}),
+		commit:   (*bolt.Tx).Commit,
+		clock:    clock,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.metrics = newMetrics(s)
+	return s
 }
 
 // load makes the snapshot that the database says was published, then applies

@@ -9,161 +9,300 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Verify reads the whole database and reports what is wrong with it: pages,
-// checksums, the records against what is published, the indexes against the
-// records, the journal's and the audit's chains. Nil says that all is well.
+// Damage is one thing that is wrong with a store.
+type Damage struct {
+	Part   string `json:"part"`             // the bucket, or what else it is about
+	Key    string `json:"key,omitempty"`    // what it is about, as people write it
+	What   string `json:"what"`             // what is wrong
+	Repair string `json:"repair,omitempty"` // what [Repair] does about it; empty: nothing, restore a backup
+}
+
+// String tells the damage on one line.
+func (f Damage) String() string {
+	if f.Key == "" {
+		return f.Part + ": " + f.What
+	}
+	return f.Part + " " + f.Key + ": " + f.What
+}
+
+// Verdict is what was found when a store was verified.
+type Verdict struct {
+	Sequence     uint64   `json:"sequence"`
+	Entries      uint64   `json:"entries"` // published
+	Records      uint64   `json:"records"`
+	Observations uint64   `json:"observations"`
+	Journal      uint64   `json:"journal"` // changes kept
+	Audit        uint64   `json:"audit"`   // entries
+	Damage       []Damage `json:"damage"`
+	More         int      `json:"more,omitempty"` // damage beyond what is told
+}
+
+// maxDamage is how much of it is told; the rest is counted.
+const maxDamage = 1000
+
+// Err returns the damage as one error that wraps [ErrDamaged]; nil when there
+// is none.
+func (v *Verdict) Err() error {
+	var errs []error
+	for _, f := range v.Damage {
+		errs = append(errs, fmt.Errorf("%s: %w", f, ErrDamaged))
+	}
+	return errors.Join(errs...)
+}
+
+func (v *Verdict) damage(part, key, repair, what string) {
+	if len(v.Damage) >= maxDamage {
+		v.More++
+		return
+	}
+	v.Damage = append(v.Damage, Damage{Part: part, Key: key, What: what, Repair: repair})
+}
+
+// What Repair does.
+const (
+	repairIndex   = "made anew from the records"
+	repairSeen    = "made anew from the observations"
+	repairCount   = "counted anew"
+	repairJournal = "begun anew: secondaries fetch the whole zone once"
+	repairText    = "made anew from its other half"
+	repairDigest  = "made anew from the records, under a new serial"
+)
+
+// Verify reads the whole database and reports what is wrong with it: the order
+// of keys, checksums, the records against what is published, the indexes and
+// counts against the records, the journal's and the audit's chains. Nil says that
+// all is well.
 func (s *Store) Verify() error {
-	err := s.view(func(tx *bolt.Tx, now time.Time) error {
-		if err := verifyOrder(tx); err != nil {
-			return err // what else is found in such a file means nothing
-		}
-		st, err := readState(tx)
-		if err != nil {
-			return err
-		}
-		return errors.Join(
-			verifyPublished(tx, &st),
-			verifyObservations(tx, &st.meta, now),
-			verifyIndex(tx),
-			verifyJournal(tx, &st.meta),
-			verifyAudit(tx, &st.meta),
-		)
-	})
+	v, err := s.Examine()
+	if err == nil {
+		err = v.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("verify store %s: %w", s.path, err)
 	}
 	return nil
 }
 
-// verifyOrder walks through all keys of all buckets, which must rise: a search
-// finds nothing else. bbolt's own check does more, but in a goroutine of its own,
-// where a damaged page would end the process.
-func verifyOrder(tx *bolt.Tx) error {
+// Examine does what Verify does and tells each damage. The error says why that
+// could not be done.
+func (s *Store) Examine() (Verdict, error) {
+	var v Verdict
+	err := s.view(func(tx *bolt.Tx, now time.Time) error {
+		v = examine(tx, now)
+		return nil
+	})
+	return v, contain(&v, err)
+}
+
+// contain makes damage of what a damaged file makes bbolt do.
+func contain(v *Verdict, err error) error {
+	if _, ok := errors.AsType[*panicError](err); ok {
+		v.damage("pages", "", "", err.Error())
+		return nil
+	}
+	return err
+}
+
+func examine(tx *bolt.Tx, now time.Time) (v Verdict) {
+	v.Damage = []Damage{}
+	if !v.order(tx) {
+		return v // what else is found in such a file means nothing
+	}
+	m, err := decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
+	if err != nil {
+		v.damage("state", "", "", err.Error())
+		return v
+	}
+	v.Sequence, v.Entries, v.Audit = m.Sequence, m.Entries, m.Audit
+	v.texts(tx)
+	v.published(tx, &m)
+	v.observations(tx, &m, now)
+	v.index(tx)
+	v.journal(tx, &m)
+	if err := verifyAudit(tx, &m); err != nil {
+		v.damage("audit", "", "", err.Error())
+	}
+	return v
+}
+
+// order walks through all keys of all buckets, which must rise: a search finds
+// nothing else. bbolt's own check does more, but in a goroutine of its own, where
+// a damaged page would end the process.
+func (v *Verdict) order(tx *bolt.Tx) bool {
 	for _, name := range buckets {
+		b := tx.Bucket(name)
+		if b == nil {
+			v.damage(string(name), "", "", "the bucket is missing")
+			return false
+		}
 		var last []byte
-		err := tx.Bucket(name).ForEach(func(key, _ []byte) error {
+		err := b.ForEach(func(key, _ []byte) error {
 			if last != nil && bytes.Compare(last, key) >= 0 {
-				return fmt.Errorf("bucket %s: key %x stands after %x: %w", name, key, last, ErrDamaged)
+				return fmt.Errorf("key %x stands after %x", key, last)
 			}
 			last = key
 			return nil
 		})
 		if err != nil {
-			return err
+			v.damage(string(name), "", "", err.Error())
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
-// verifyPublished compares the records with the digest.
-func verifyPublished(tx *bolt.Tx, st *state) error {
-	published, wide, err := visible(tx, st.holes)
+// texts checks that each half of the lexicon has its other.
+func (v *Verdict) texts(tx *bolt.Tx) {
+	b := tx.Bucket(bucketTexts)
+	_ = b.ForEach(func(key, value []byte) error {
+		if err := checkText(b, key, value); err != nil {
+			v.damage("texts", fmt.Sprintf("%x", key), repairText, err.Error())
+		}
+		return nil
+	})
+}
+
+func checkText(b *bolt.Bucket, key, value []byte) error {
+	if len(key) == 1+8 && key[0] == lexiconNumber {
+		text, err := decodeText(key, value)
+		if err != nil {
+			return err
+		}
+		other := textKey(text)
+		_, _, err = decodeNumbered(other, b.Get(other))
+		return err
+	}
+	n, _, err := decodeNumbered(key, value)
 	if err != nil {
 		return err
 	}
-	if wide != st.meta.Widths {
-		return fmt.Errorf("%w: its records of operators' prefixes are not those that were counted", ErrDamaged)
-	}
-	if digestOf(published) != st.meta.Digest || uint64(len(published)) != st.meta.Entries {
-		return fmt.Errorf("%w: its records make %d entries that are not the %d that were published", ErrDamaged, len(published), st.meta.Entries)
-	}
-	return nil
+	other := lexiconKey(n)
+	_, err = decodeText(other, b.Get(other))
+	return err
 }
 
-// verifyObservations reads every observation: each was seen, unless that is so
-// long ago that it was forgotten, and each record knows how many are its own.
-func verifyObservations(tx *bolt.Tx, m *meta, now time.Time) error {
-	var errs []error
-	kept := make(map[Key]int)
-	total := uint64(0)
-	seen, lex := tx.Bucket(bucketSeen), newLexicon(tx)
-	err := tx.Bucket(bucketObservations).ForEach(func(key, value []byte) error {
-		o, err := decodeObservation(lex, key, value)
-		if err != nil {
-			errs = append(errs, err)
-			return nil
+// published compares the records with the digest.
+func (v *Verdict) published(tx *bolt.Tx, m *meta) {
+	all, err := exemptions(tx, func(x Exemption, err error) {
+		v.damage("exempt", x.Prefix.String(), "", err.Error())
+	})
+	if err != nil {
+		return
+	}
+	entries, wide, broken := salvage(tx, holesOf(all))
+	for _, err := range broken {
+		v.damage("records", "", "", err.Error())
+	}
+	if len(broken) > 0 {
+		return // there is nothing to compare
+	}
+	if digestOf(entries) != m.Digest || uint64(len(entries)) != m.Entries {
+		v.damage("digest", "", repairDigest, fmt.Sprintf("the records make %d entries that are not the %d that were published", len(entries), m.Entries))
+	}
+	if wide != m.Widths {
+		v.damage("state", "", repairCount, "operators' prefixes are counted wrongly")
+	}
+}
+
+// observations reads every observation and, beside them, the records: each was
+// seen, unless that is so long ago that it was forgotten, has a record, and each
+// record knows how many are its own.
+func (v *Verdict) observations(tx *bolt.Tx, m *meta, now time.Time) {
+	lex, seen := newLexicon(tx), tx.Bucket(bucketSeen)
+	cursor := tx.Bucket(bucketObservations).Cursor()
+	key, value := cursor.First()
+	next := func(prefix []byte) (n int) {
+		for ; bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
+			n++
+			v.Observations++
+			o, err := decodeObservation(lex, key, value)
+			if err != nil {
+				v.damage("observations", "", "", err.Error())
+				continue
+			}
+			if _, err := decodeStamp(o.ID[:], seen.Get(o.ID[:])); err != nil && now.Sub(o.At) < keepSeen {
+				v.damage("seen", o.ID.String(), repairSeen, err.Error())
+			}
 		}
-		total++
-		k, err := HostKey(o.Addr)
-		if err != nil {
-			errs = append(errs, err)
-			return nil
+		return n
+	}
+	stray := func(before []byte) {
+		for key != nil && (before == nil || bytes.Compare(key, before) < 0) {
+			v.damage("observations", fmt.Sprintf("%x", key), "", "there is no record that it belongs to")
+			key, value = cursor.Next()
+			v.Observations++
 		}
-		kept[k]++
-		if _, err := decodeStamp(o.ID[:], seen.Get(o.ID[:])); err != nil && now.Sub(o.At) < keepSeen {
-			errs = append(errs, fmt.Errorf("identity %s of %s: %w", o.ID, k, err))
+	}
+	_ = tx.Bucket(bucketRecords).ForEach(func(recordKey, recordValue []byte) error {
+		v.Records++
+		stray(recordKey)
+		n := next(recordKey)
+		if r, err := loadRecord(lex, recordKey, recordValue); err == nil && r.Kept != n {
+			v.damage("records", r.Key.String(), repairCount, fmt.Sprintf("it has %d observations, not %d", n, r.Kept))
 		}
 		return nil
 	})
-	errs = append(errs, err)
-	if total != m.Observations {
-		errs = append(errs, fmt.Errorf("%w: it has %d observations, not %d", ErrDamaged, total, m.Observations))
+	stray(nil)
+	if v.Observations != m.Observations {
+		v.damage("state", "", repairCount, fmt.Sprintf("there are %d observations, not %d", v.Observations, m.Observations))
 	}
-	err = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
-		r, err := loadRecord(lex, key, value)
-		if err != nil {
-			errs = append(errs, err)
-			return nil
-		}
-		if r.Kept != kept[r.Key] {
-			errs = append(errs, fmt.Errorf("record %s: %w: it has %d observations, not %d", r.Key, ErrDamaged, kept[r.Key], r.Kept))
+	_ = seen.ForEach(func(id, value []byte) error {
+		if _, err := decodeStamp(id, value); err != nil || len(id) != len(ID{}) {
+			v.damage("seen", fmt.Sprintf("%x", id), repairSeen, fmt.Sprintf("entry of %d bytes: %v", len(id), err))
 		}
 		return nil
 	})
-	return errors.Join(append(errs, err)...)
 }
 
-// verifyIndex checks that every record and exemption will be looked at in time.
-func verifyIndex(tx *bolt.Tx) error {
-	index := tx.Bucket(bucketExpiry)
-	lex := newLexicon(tx)
-	var errs []error
+// index checks that every record and exemption will be looked at in time.
+func (v *Verdict) index(tx *bolt.Tx) {
+	index, lex := tx.Bucket(bucketExpiry), newLexicon(tx)
 	expect := func(what fmt.Stringer, key []byte) {
 		if err := openValue(key, index.Get(key), indexVersion).finish(); err != nil {
-			errs = append(errs, fmt.Errorf("expiry index of %s: %w", what, err))
+			v.damage("expiry", what.String(), repairIndex, err.Error())
 		}
 	}
-	err := tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
+	_ = tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
 		r, err := loadRecord(lex, key, value)
 		if err != nil {
-			return nil //nolint:nilerr // told by verifyPublished
+			return nil //nolint:nilerr // told by published
 		}
 		if next := r.next(); !next.IsZero() && (r.Wake.IsZero() || r.Wake.After(next)) {
-			errs = append(errs, fmt.Errorf("record %s: %w: it ends at %s and is looked at at %s", r.Key, ErrDamaged, next, r.Wake))
+			v.damage("records", r.Key.String(), repairIndex, fmt.Sprintf("it ends at %s and is looked at at %s", next, r.Wake))
 		}
 		if !r.Wake.IsZero() {
 			expect(r.Key, wakeKey(r.Wake, r.Key.Prefix(), wakeRecord))
 		}
 		return nil
 	})
-	errs = append(errs, err)
-	all, err := allExemptions(tx)
-	errs = append(errs, err)
+	all, _ := exemptions(tx, func(Exemption, error) {}) // told by published
 	for _, x := range all {
 		if !x.Until.IsZero() {
 			expect(x.Prefix, wakeKey(x.Until, x.Prefix, wakeExemption))
 		}
 	}
-	return errors.Join(errs...)
+	_ = index.ForEach(func(key, value []byte) error {
+		if _, ok := wakeOf(key); !ok || openValue(key, value, indexVersion).finish() != nil {
+			v.damage("expiry", fmt.Sprintf("%x", key), repairIndex, "the entry cannot be read")
+		}
+		return nil
+	})
 }
 
-// verifyJournal checks that the journal has every change that it promises.
-func verifyJournal(tx *bolt.Tx, m *meta) error {
+// journal checks that the journal has every change that it promises.
+func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
 	b := tx.Bucket(bucketJournal)
 	for sequence := m.Base + 1; sequence <= m.Sequence; sequence++ {
 		key := numberKey(sequence)
-		value := b.Get(key)
-		if value == nil {
-			return fmt.Errorf("journal: %d is missing: %w", sequence, ErrDamaged)
+		if _, err := decodeChange(key, b.Get(key)); err != nil {
+			v.damage("journal", fmt.Sprint(sequence), repairJournal, err.Error())
+			return
 		}
-		if _, err := decodeChange(key, value); err != nil {
-			return err
-		}
+		v.Journal++
 	}
 	if last, _ := b.Cursor().Last(); last != nil && bytes.Compare(last, numberKey(m.Sequence)) > 0 {
-		return fmt.Errorf("journal: %d is newer than what is published: %w", numberOf(last), ErrDamaged)
+		v.damage("journal", fmt.Sprintf("%x", last), repairJournal, "it is newer than what is published")
 	}
-	return nil
 }
 
 // digestOf is the digest of a whole list.

@@ -1,0 +1,5 @@
+package listing
+
+func imageName(path string) string { return path + ".image" }
+
+func dropImage(path string) error { return removeAll(imageName(path)) }

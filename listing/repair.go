@@ -1,0 +1,337 @@
+package listing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ActionRepair is what the audit calls a repair.
+const ActionRepair = "repair"
+
+// Repair makes anew, in one transaction, all that can be derived: the expiry
+// index, the identities, the counts, the halves of the lexicon, the digest. With
+// drop, records, observations, exemptions and audit entries that cannot be read
+// are taken out; what the keys of dropped records were listed for is gone. No
+// process may have the store. It returns what was wrong.
+//
+// When what is published is not what it was, the serial moves, and the journal
+// begins anew.
+func Repair(ctx context.Context, path string, o Order, drop bool) (v Verdict, err error) {
+	if o.Reason == "" {
+		return v, ErrNoReason
+	}
+	db, err := openFile(path, now())
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	err = guard(func() error {
+		return db.Update(func(tx *bolt.Tx) error {
+			if v = examine(tx, now()); len(v.Damage) == 0 || o.DryRun {
+				return errDryRun
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r := repair{tx: tx, now: now(), lex: newLexicon(tx)}
+			return r.run(o, drop)
+		})
+	})
+	if errors.Is(err, errDryRun) {
+		err = nil
+	}
+	if err == nil {
+		err = dropImage(path)
+	}
+	if err != nil {
+		return v, fmt.Errorf("repair store %s: %w", path, err)
+	}
+	return v, nil
+}
+
+// repair is a repair under way.
+type repair struct {
+	tx   *bolt.Tx
+	now  time.Time
+	lex  *lexicon
+	meta meta
+	told []Damage // what was dropped
+}
+
+func (r *repair) run(o Order, drop bool) (err error) {
+	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
+		return fmt.Errorf("its state: %w", err)
+	}
+	steps := []func() error{r.texts, r.seen, r.records, r.expiry, r.publish, r.journal}
+	if drop {
+		steps = append([]func() error{r.texts, r.drop}, steps...)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return r.finish(o)
+}
+
+// texts makes each half of the lexicon anew from its other.
+func (r *repair) texts() error {
+	b := r.tx.Bucket(bucketTexts)
+	halves := make(map[uint64]string)
+	var lost [][]byte
+	_ = b.ForEach(func(key, value []byte) error {
+		if n, text, err := decodeNumbered(key, value); err == nil && key[0] == lexiconText {
+			halves[n] = text
+		} else if text, err := decodeText(key, value); err == nil && len(key) == 1+8 {
+			halves[numberOf(key[1:])] = text
+		} else {
+			lost = append(lost, bytes.Clone(key))
+		}
+		return nil
+	})
+	for _, key := range lost {
+		if err := b.Delete(key); err != nil {
+			return err
+		}
+	}
+	for n, text := range halves {
+		byNumber, byText := lexiconKey(n), textKey(text)
+		if err := b.Put(byNumber, encodeText(byNumber, text)); err != nil {
+			return err
+		}
+		if err := b.Put(byText, encodeNumbered(byText, n, text)); err != nil {
+			return err
+		}
+	}
+	r.lex = newLexicon(r.tx)
+	return nil
+}
+
+// drop takes out what cannot be read, and cannot be derived.
+func (r *repair) drop() error {
+	for _, part := range []struct {
+		name []byte
+		read func(key, value []byte) error
+	}{
+		{bucketRecords, func(key, value []byte) error { _, err := decodeRecord(r.lex, key, value); return err }},
+		{bucketObservations, func(key, value []byte) error {
+			o, err := decodeObservation(r.lex, key, value)
+			if err != nil {
+				return err
+			}
+			k, err := HostKey(o.Addr)
+			if err != nil {
+				return err
+			}
+			_, err = r.record(k)
+			return err
+		}},
+		{bucketExempt, func(key, value []byte) error { _, err := decodeExemption(key, value); return err }},
+		{bucketReporters, func(key, value []byte) error { _, err := decodeEnrolment(key, value); return err }},
+	} {
+		b := r.tx.Bucket(part.name)
+		var lost [][]byte
+		_ = b.ForEach(func(key, value []byte) error {
+			if err := part.read(key, value); err != nil {
+				lost = append(lost, bytes.Clone(key))
+				r.told = append(r.told, Damage{Part: string(part.name), Key: fmt.Sprintf("%x", key), What: err.Error()})
+			}
+			return nil
+		})
+		for _, key := range lost {
+			if err := b.Delete(key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// record returns the record of a key, which must be there.
+func (r *repair) record(k Key) (*record, error) {
+	found, err := readRecord(r.tx, k)
+	if err == nil && found == nil {
+		err = fmt.Errorf("record %s is missing: %w", k, ErrDamaged)
+	}
+	return found, err
+}
+
+// seen notes the identities of all observations.
+func (r *repair) seen() error {
+	b := r.tx.Bucket(bucketSeen)
+	wrong := make(map[string]time.Time)
+	_ = b.ForEach(func(id, value []byte) error {
+		if _, err := decodeStamp(id, value); err != nil || len(id) != len(ID{}) {
+			wrong[string(id)] = r.now // the identity alone is what counts
+		}
+		return nil
+	})
+	_ = r.tx.Bucket(bucketObservations).ForEach(func(key, value []byte) error {
+		o, err := decodeForRule(r.lex, key, value)
+		if err != nil {
+			return nil //nolint:nilerr // stays, for who has a better idea
+		}
+		if _, err := decodeStamp(o.ID[:], b.Get(o.ID[:])); err != nil && r.now.Sub(o.At) < keepSeen {
+			wrong[string(o.ID[:])] = o.At
+		}
+		return nil
+	})
+	for id, at := range wrong {
+		var err error
+		if len(id) != len(ID{}) {
+			err = b.Delete([]byte(id))
+		} else {
+			err = b.Put([]byte(id), encodeStamp([]byte(id), at))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// records counts anew what records count, and has each looked at in time.
+func (r *repair) records() error {
+	r.meta.Observations, r.meta.Widths = 0, widths{}
+	cursor := r.tx.Bucket(bucketObservations).Cursor()
+	key, _ := cursor.First()
+	var changed []*record
+	_ = r.tx.Bucket(bucketRecords).ForEach(func(recordKey, value []byte) error {
+		n := 0
+		for ; key != nil && bytes.Compare(key, recordKey) < 0; key, _ = cursor.Next() {
+			r.meta.Observations++
+		}
+		for ; bytes.HasPrefix(key, recordKey); key, _ = cursor.Next() {
+			n++
+		}
+		r.meta.Observations += uint64(n)
+		one, err := decodeRecord(r.lex, recordKey, value)
+		if err != nil {
+			return nil //nolint:nilerr // drop is asked for by who runs this
+		}
+		if one.Manual != nil && !one.Key.IsHost() {
+			r.meta.Widths[spread(one.Key.Prefix())]++
+		}
+		if one.Kept != n || !one.Wake.Equal(one.next()) {
+			one.Kept, one.Wake = n, one.next()
+			changed = append(changed, one)
+		}
+		return nil
+	})
+	for ; key != nil; key, _ = cursor.Next() {
+		r.meta.Observations++
+	}
+	for _, one := range changed {
+		key := prefixKey(one.Key.Prefix())
+		value, err := one.encode(r.lex, key)
+		if err == nil {
+			err = r.tx.Bucket(bucketRecords).Put(key, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expiry makes the index anew.
+func (r *repair) expiry() error {
+	if err := r.tx.DeleteBucket(bucketExpiry); err != nil {
+		return err
+	}
+	b, err := r.tx.CreateBucket(bucketExpiry)
+	if err != nil {
+		return err
+	}
+	put := func(key []byte) error { return b.Put(key, newEncoder(indexVersion).seal(key)) }
+	err = r.tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
+		one, err := decodeRecord(r.lex, key, value)
+		if err != nil || one.Wake.IsZero() {
+			return nil //nolint:nilerr // see records
+		}
+		return put(wakeKey(one.Wake, one.Key.Prefix(), wakeRecord))
+	})
+	if err != nil {
+		return err
+	}
+	all, err := exemptions(r.tx, func(Exemption, error) {})
+	for _, x := range all {
+		if !x.Until.IsZero() && err == nil {
+			err = put(wakeKey(x.Until, x.Prefix, wakeExemption))
+		}
+	}
+	return err
+}
+
+// publish makes the digest anew. While a record cannot be read nobody knows
+// what is published, and it stays as it is.
+func (r *repair) publish() error {
+	all, err := exemptions(r.tx, func(Exemption, error) {})
+	if err != nil {
+		return err
+	}
+	entries, _, broken := salvage(r.tx, holesOf(all))
+	if len(broken) > 0 {
+		return fmt.Errorf("%d records cannot be read: restore a backup, or repair with --drop: %w", len(broken), broken[0])
+	}
+	digest := digestOf(entries)
+	if digest == r.meta.Digest && uint64(len(entries)) == r.meta.Entries {
+		return nil
+	}
+	r.meta.Digest, r.meta.Entries = digest, uint64(len(entries))
+	return r.cut()
+}
+
+// cut moves the sequence, and has the journal begin there.
+func (r *repair) cut() error {
+	r.meta.Sequence++
+	r.meta.Base, r.meta.Time = r.meta.Sequence, r.now
+	key := numberKey(r.meta.Sequence)
+	return r.tx.Bucket(bucketJournal).Put(key, encodeChange(key, &Change{Time: r.now}))
+}
+
+// journal begins anew when a change cannot be read or is missing. Changes
+// before it are dropped, whoever asks for them gets the whole zone.
+func (r *repair) journal() error {
+	b := r.tx.Bucket(bucketJournal)
+	whole := true
+	for sequence := r.meta.Base + 1; sequence <= r.meta.Sequence && whole; sequence++ {
+		key := numberKey(sequence)
+		_, err := decodeChange(key, b.Get(key))
+		whole = err == nil
+	}
+	last, _ := b.Cursor().Last()
+	if whole && (last == nil || bytes.Compare(last, numberKey(r.meta.Sequence)) <= 0) {
+		return nil
+	}
+	if err := r.tx.DeleteBucket(bucketJournal); err != nil {
+		return err
+	}
+	if _, err := r.tx.CreateBucket(bucketJournal); err != nil {
+		return err
+	}
+	return r.cut()
+}
+
+// finish leaves word of it in the audit. Where its chain is broken it goes on
+// from the last entry that the state knows.
+func (r *repair) finish(o Order) error {
+	text, err := detail(r.told[:min(len(r.told), pageLimit)])
+	if err != nil {
+		return err
+	}
+	c := change{tx: r.tx, state: state{meta: r.meta}}
+	entry := AuditEntry{
+		Number: r.meta.Audit + 1, Time: r.now, Action: ActionRepair, By: o.By, Reason: o.Reason, Detail: text, Count: len(r.told),
+	}
+	if err := c.writeAudit(&entry); err != nil {
+		return err
+	}
+	c.meta.Commits++
+	return r.tx.Bucket(bucketMeta).Put(keyState, c.meta.encode(keyState))
+}
