@@ -89,6 +89,22 @@ func Check(path string) (v Verdict, err error) {
 	return v, nil
 }
 
+// CheckPages has bbolt look at every page of a file, and tells what is wrong.
+// A damaged page can end the process: to be called in one of its own.
+func CheckPages(path string, tell func(error)) error {
+	db, err := openBolt(path, true)
+	if err != nil {
+		return fmt.Errorf("check the pages of %s: %w", path, err)
+	}
+	defer db.Close()
+	return db.View(func(tx *bolt.Tx) error {
+		for err := range tx.Check() {
+			tell(err)
+		}
+		return nil
+	})
+}
+
 // Restored is what a restore did.
 type Restored struct {
 	Verdict

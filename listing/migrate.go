@@ -1,8 +1,8 @@
 package listing
 
 import (
-	"errors"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"

@@ -3,6 +3,7 @@ package listing
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -139,7 +140,7 @@ func (r *repair) drop() error {
 		_ = b.ForEach(func(key, value []byte) error {
 			if err := part.read(key, value); err != nil {
 				lost = append(lost, bytes.Clone(key))
-				r.told = append(r.told, Damage{Part: string(part.name), Key: fmt.Sprintf("%x", key), What: err.Error()})
+				r.told = append(r.told, Damage{Part: string(part.name), Key: hex.EncodeToString(key), What: err.Error()})
 			}
 			return nil
 		})

@@ -2,8 +2,10 @@ package listing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -156,7 +158,7 @@ func (v *Verdict) texts(tx *bolt.Tx) {
 	b := tx.Bucket(bucketTexts)
 	_ = b.ForEach(func(key, value []byte) error {
 		if err := checkText(b, key, value); err != nil {
-			v.damage("texts", fmt.Sprintf("%x", key), repairText, err.Error())
+			v.damage("texts", hex.EncodeToString(key), repairText, err.Error())
 		}
 		return nil
 	})
@@ -228,7 +230,7 @@ func (v *Verdict) observations(tx *bolt.Tx, m *meta, now time.Time) {
 	}
 	stray := func(before []byte) {
 		for key != nil && (before == nil || bytes.Compare(key, before) < 0) {
-			v.damage("observations", fmt.Sprintf("%x", key), "", "there is no record that it belongs to")
+			v.damage("observations", hex.EncodeToString(key), "", "there is no record that it belongs to")
 			key, value = cursor.Next()
 			v.Observations++
 		}
@@ -248,7 +250,7 @@ func (v *Verdict) observations(tx *bolt.Tx, m *meta, now time.Time) {
 	}
 	_ = seen.ForEach(func(id, value []byte) error {
 		if _, err := decodeStamp(id, value); err != nil || len(id) != len(ID{}) {
-			v.damage("seen", fmt.Sprintf("%x", id), repairSeen, fmt.Sprintf("entry of %d bytes: %v", len(id), err))
+			v.damage("seen", hex.EncodeToString(id), repairSeen, fmt.Sprintf("entry of %d bytes: %v", len(id), err))
 		}
 		return nil
 	})
@@ -283,7 +285,7 @@ func (v *Verdict) index(tx *bolt.Tx) {
 	}
 	_ = index.ForEach(func(key, value []byte) error {
 		if _, ok := wakeOf(key); !ok || openValue(key, value, indexVersion).finish() != nil {
-			v.damage("expiry", fmt.Sprintf("%x", key), repairIndex, "the entry cannot be read")
+			v.damage("expiry", hex.EncodeToString(key), repairIndex, "the entry cannot be read")
 		}
 		return nil
 	})
@@ -295,13 +297,13 @@ func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
 	for sequence := m.Base + 1; sequence <= m.Sequence; sequence++ {
 		key := numberKey(sequence)
 		if _, err := decodeChange(key, b.Get(key)); err != nil {
-			v.damage("journal", fmt.Sprint(sequence), repairJournal, err.Error())
+			v.damage("journal", strconv.FormatUint(sequence, 10), repairJournal, err.Error())
 			return
 		}
 		v.Journal++
 	}
 	if last, _ := b.Cursor().Last(); last != nil && bytes.Compare(last, numberKey(m.Sequence)) > 0 {
-		v.damage("journal", fmt.Sprintf("%x", last), repairJournal, "it is newer than what is published")
+		v.damage("journal", hex.EncodeToString(last), repairJournal, "it is newer than what is published")
 	}
 }
 

@@ -90,6 +90,10 @@ func TestExamples(t *testing.T) {
 // examplesNeed is what has to be done before the examples of a command.
 var examplesNeed = map[string]string{
 	"backscatter revoke":          "backscatter report --client-ip 192.0.2.66 --mail-from '' --rcpt left-in-2009@example.org trapped.eml",
+	"backscatter restore":         "backscatter backup --output store.backup",
+	"backscatter verify":          "backscatter backup --output store.backup",
+	"backscatter verify pages":    "backscatter backup --output store.backup",
+	"backscatter compact":         "backscatter backup --output store.backup",
 	"backscatter reporter resume": "backscatter reporter suspend friend --reason 'to have it'",
 }
 

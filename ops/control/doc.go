@@ -16,6 +16,8 @@
 //	GET  /v1/audit?[after=N][&within=P][&limit=N]
 //	GET  /v1/policy                          the rule in force
 //	GET  /v1/export?format=F[&zone=Z]        one list, as the file's bytes
+//	GET  /v1/backup                          the store as it is at one moment
+//	GET  /v1/verify                          what is wrong with the store
 //	POST /v1/list, delist, exempt, unexempt  orders, as JSON
 //	POST /v1/import?format=F&reason=R&...    a list in the request's body
 //	POST /v1/report?[reporter=][&client_ip=] one message in the request's body

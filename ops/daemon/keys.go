@@ -11,6 +11,10 @@ import (
 	"strings"
 )
 
+// KeyFile is where the keys under which recipients are hashed are, for whoever
+// may read them.
+func KeyFile(state string) string { return filepath.Join(state, keyName) }
+
 // loadKey reads the key under which recipients are hashed, and makes one at the
 // first start. Whoever has the key and the store can test whether an address is
 // a trap; so it is a file of its own, for its owner alone.
