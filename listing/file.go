@@ -63,6 +63,9 @@ func clock() time.Time {
 // stored.
 func (s *Store) now() time.Time { return s.clock().Truncate(time.Second) }
 
+// now is the same for what is done to a file that no store has open.
+func now() time.Time { return clock().Truncate(time.Second) }
+
 // openFile opens the database at path, and makes it if there never was one.
 func openFile(path string, now time.Time) (*bolt.DB, error) {
 	info, err := os.Stat(path)
