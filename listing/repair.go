@@ -300,7 +300,7 @@ func (r *repair) cut() error {
 // before it are dropped, whoever asks for them gets the whole zone.
 func (r *repair) journal() error {
 	b := r.tx.Bucket(bucketJournal)
-	whole := true
+	whole := readable(b) == nil
 	for sequence := r.meta.Base + 1; sequence <= r.meta.Sequence && whole; sequence++ {
 		key := numberKey(sequence)
 		_, err := decodeChange(key, b.Get(key))

@@ -294,6 +294,10 @@ func (v *Verdict) index(tx *bolt.Tx) {
 // journal checks that the journal has every change that it promises.
 func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
 	b := tx.Bucket(bucketJournal)
+	if err := readable(b); err != nil {
+		v.damage("journal", "", repairJournal, err.Error())
+		return
+	}
 	for sequence := m.Base + 1; sequence <= m.Sequence; sequence++ {
 		key := numberKey(sequence)
 		if _, err := decodeChange(key, b.Get(key)); err != nil {
@@ -305,6 +309,15 @@ func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
 	if last, _ := b.Cursor().Last(); last != nil && bytes.Compare(last, numberKey(m.Sequence)) > 0 {
 		v.damage("journal", hex.EncodeToString(last), repairJournal, "it is newer than what is published")
 	}
+}
+
+// readable reports whether every change of a journal can be read, those that
+// nobody can ask for any more included.
+func readable(journal *bolt.Bucket) error {
+	return journal.ForEach(func(key, value []byte) error {
+		_, err := decodeChange(key, value)
+		return err
+	})
 }
 
 // digestOf is the digest of a whole list.
