@@ -49,10 +49,12 @@ type Store struct {
 	settings atomic.Pointer[Settings]
 	health   atomic.Pointer[string] // why the store cannot write; nil when it can
 
-	requests chan *request
-	running  atomic.Bool
-	done     chan struct{} // closed when no request will be answered any more
-	doneOnce sync.Once
+	requests  chan *request
+	running   atomic.Bool
+	imageFrom int           // entries, for an image to be written; tests lower it
+	imaged    atomic.Uint64 // sequence of the image that this store wrote last
+	done      chan struct{} // closed when no request will be answered any more
+	doneOnce  sync.Once
 
 	// dbLock lets readers keep the database open; the writer takes it whole to
 	// reopen the file.
@@ -94,12 +96,13 @@ func Open(path string, o Options) (*Store, error) {
 
 func newStore(path string, logger *slog.Logger) *Store {
 	s := &Store{
-		path:     path,
-		log:      logger,
-		requests: make(chan *request, queueLength),
-		done:     make(chan struct{}),
-		commit:   (*bolt.Tx).Commit,
-		clock:    clock,
+		path:      path,
+		log:       logger,
+		requests:  make(chan *request, queueLength),
+		done:      make(chan struct{}),
+		commit:    (*bolt.Tx).Commit,
+		clock:     clock,
+		imageFrom: imageFrom,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -111,7 +114,7 @@ func newStore(path string, logger *slog.Logger) *Store {
 // load makes the snapshot that the database says was published, then applies
 // the settings as a change of its own.
 func (s *Store) load(settings Settings) error {
-	st, snap, err := s.rebuild()
+	st, snap, err := s.recoverState()
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.path, err)
 	}
@@ -142,6 +145,9 @@ func (s *Store) Close() error {
 	defer s.dbLock.Unlock()
 	if s.db == nil {
 		return nil
+	}
+	if s.health.Load() == nil {
+		s.writeImage(s.snapshot.Load())
 	}
 	err := s.db.Close()
 	s.db = nil

@@ -63,3 +63,32 @@ func Due(now, last time.Time, every time.Duration) bool { return due(now, last, 
 
 // SetClock puts another clock under the store, before Run.
 func (s *Store) SetClock(now func() time.Time) { s.clock = now }
+
+// ImageAlways has the store write an image however few entries it has.
+func (s *Store) ImageAlways() { s.imageFrom = 0 }
+
+// FromImage reports whether what is published can be made from the image.
+func (s *Store) FromImage() bool {
+	_, snap, err := s.fromImage()
+	return err == nil && snap.Sequence() == s.state.meta.Sequence
+}
+
+// WriteImage writes the image of what is published now.
+func (s *Store) WriteImage() { s.writeImage(s.Snapshot()) }
+
+// EncodeImage and DecodeImage let tests look at images; the latter tells how
+// many entries there are.
+func EncodeImage(s *Snapshot) []byte { return encodeImage(s) }
+
+// DecodeImage is told of above.
+func DecodeImage(b []byte) (int, error) {
+	n := 0
+	err := guard(func() error {
+		img, err := decodeImage(b)
+		if err == nil {
+			n = img.snapshot.Len()
+		}
+		return err
+	})
+	return n, err
+}
