@@ -59,7 +59,14 @@ func (w *writer) tick() {
 	if !w.busy && w.state.brakes.Stalled.IsZero() && due(at, w.pruned, pruneEvery) {
 		w.regular(task{"prune the journal", w.pruneJournal})
 		w.regular(task{"prune identities", w.pruneSeen})
+		w.regular(task{"prune observations", w.pruneObservations})
+		w.regular(task{"prune the audit", w.pruneAudit})
 		w.pruned = at
+	}
+	if due(at, w.pictured, imageEvery) {
+		snap := w.snapshot.Load()
+		w.background.Go(func() { w.writeImage(snap) })
+		w.pictured = at
 	}
 	if w.db != nil && due(at, w.refreshed, w.refreshEvery()) {
 		w.renewEndings()
@@ -77,9 +84,15 @@ func (w *writer) refreshEvery() time.Duration { return max(w.settings.Load().Hor
 
 // regular does a task and reports whether it was done.
 func (w *writer) regular(step task) bool {
+	w.dropped = make(map[string]int)
 	_, err := w.transact(step.fn)
 	if err != nil && !errors.Is(err, ErrUnavailable) { // that was told by who closed the file
 		w.log.Error("a regular task of the store failed", slog.String("task", step.name), slog.Any("err", err))
+	}
+	for what, n := range w.dropped {
+		if err == nil {
+			w.metrics.pruned.WithLabelValues(what).Add(float64(n))
+		}
 	}
 	return err == nil
 }

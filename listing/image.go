@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/gaissmai/bart"
@@ -39,6 +40,10 @@ var errImage = errors.New("the image is not of this store")
 
 // imageFrom is the number of entries from which an image is worth its while.
 const imageFrom = 20_000
+
+// imageEvery is how often an image is written while the store runs. What came
+// since is read from the journal after a crash.
+const imageEvery = 15 * time.Minute
 
 // imageJournal bounds the changes that are made to an image.
 const imageJournal = 10_000
@@ -277,7 +282,7 @@ func (s *Store) fromImage() (st state, snap *Snapshot, err error) {
 			if st, err = readState(tx); err != nil {
 				return err
 			}
-			snap, err = img.follow(tx, &st.meta)
+			snap, err = img.follow(tx, &st)
 			return err
 		})
 	})
@@ -285,7 +290,8 @@ func (s *Store) fromImage() (st state, snap *Snapshot, err error) {
 }
 
 // follow makes the changes since the image was written.
-func (img *image) follow(tx *bolt.Tx, m *meta) (*Snapshot, error) {
+func (img *image) follow(tx *bolt.Tx, st *state) (*Snapshot, error) {
+	m := &st.meta
 	if img.sequence < m.Base || img.sequence > m.Sequence || m.Sequence-img.sequence > imageJournal {
 		return nil, errImage
 	}
@@ -309,7 +315,7 @@ func (img *image) follow(tx *bolt.Tx, m *meta) (*Snapshot, error) {
 	if digest != m.Digest || uint64(snap.Len()) != m.Entries {
 		return nil, errImage
 	}
-	return snap.Next(Next{Sequence: m.Sequence, Time: m.Time, NewestEvidence: m.Newest}), nil
+	return snap.Next(Next{Sequence: m.Sequence, Time: m.Time, NewestEvidence: m.Newest, Decommissioned: st.ended.At}), nil
 }
 
 // recoverState makes what was published, from the image or the records.
@@ -327,6 +333,8 @@ func (s *Store) recoverState() (state, *Snapshot, error) {
 // writeImage writes the image of a snapshot durably. When it cannot be written
 // the next start takes longer, and nothing else.
 func (s *Store) writeImage(snap *Snapshot) {
+	s.imaging.Lock()
+	defer s.imaging.Unlock()
 	if snap == nil || snap.Len() < s.imageFrom || s.imaged.Load() == snap.sequence {
 		return
 	}

@@ -15,6 +15,7 @@ type metrics struct {
 	wait         prometheus.Histogram
 	hold         prometheus.Histogram
 	observations *prometheus.CounterVec
+	pruned       *prometheus.CounterVec
 	gauges       []prometheus.Collector
 }
 
@@ -45,6 +46,12 @@ func newMetrics(s *Store) *metrics {
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "backscatter_store_observations_total", Help: "Observations handed to the store, by what became of them.",
 		}, []string{"outcome"}),
+	}
+	m.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "backscatter_store_pruned_total", Help: "What the store dropped for its age.",
+	}, []string{"what"})
+	for _, what := range []string{prunedObservations, prunedRecords, prunedAudit} {
+		m.pruned.WithLabelValues(what)
 	}
 	for _, result := range []string{commitDone, commitFailed} {
 		m.commits.WithLabelValues(result)
@@ -117,7 +124,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 	if r == nil {
 		return nil
 	}
-	all := append([]prometheus.Collector{m.commits, m.commit, m.groups, m.wait, m.hold, m.observations}, m.gauges...)
+	all := append([]prometheus.Collector{m.commits, m.commit, m.groups, m.wait, m.hold, m.observations, m.pruned}, m.gauges...)
 	for i, c := range all {
 		if err := r.Register(c); err != nil {
 			for _, done := range all[:i] {

@@ -272,11 +272,16 @@ func (r *repair) expiry() error {
 // publish makes the digest anew. While a record cannot be read nobody knows
 // what is published, and it stays as it is.
 func (r *repair) publish() error {
-	all, err := exemptions(r.tx, func(Exemption, error) {})
+	var st state
+	err := st.readDecommission(r.tx)
+	if err == nil {
+		st.exempt, err = exemptions(r.tx, func(Exemption, error) {})
+	}
 	if err != nil {
 		return err
 	}
-	entries, _, broken := salvage(r.tx, holesOf(all))
+	st.findHoles()
+	entries, _, broken := salvage(r.tx, st.holes)
 	if len(broken) > 0 {
 		return fmt.Errorf("%d records cannot be read: restore a backup, or repair with --drop: %w", len(broken), broken[0])
 	}

@@ -51,6 +51,7 @@ type Store struct {
 
 	requests  chan *request
 	running   atomic.Bool
+	imaging   sync.Mutex    // guards the file of the image
 	imageFrom int           // entries, for an image to be written; tests lower it
 	imaged    atomic.Uint64 // sequence of the image that this store wrote last
 	done      chan struct{} // closed when no request will be answered any more

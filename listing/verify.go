@@ -185,13 +185,21 @@ func checkText(b *bolt.Bucket, key, value []byte) error {
 
 // published compares the records with the digest.
 func (v *Verdict) published(tx *bolt.Tx, m *meta) {
-	all, err := exemptions(tx, func(x Exemption, err error) {
+	var st state
+	for _, read := range []func(*bolt.Tx) error{st.readDecommission, st.readReporters, st.readBrakes} {
+		if err := read(tx); err != nil {
+			v.damage("state", "", "", err.Error())
+		}
+	}
+	var err error
+	st.exempt, err = exemptions(tx, func(x Exemption, err error) {
 		v.damage("exempt", x.Prefix.String(), "", err.Error())
 	})
 	if err != nil {
 		return
 	}
-	entries, wide, broken := salvage(tx, holesOf(all))
+	st.findHoles()
+	entries, wide, broken := salvage(tx, st.holes)
 	for _, err := range broken {
 		v.damage("records", "", "", err.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer timer.Stop()
 	w := writer{Store: s, expected: 1, retry: time.NewTimer(time.Hour)}
 	w.retry.Stop()
+	defer w.background.Wait()
 	defer w.retry.Stop()
 	for {
 		select {
@@ -85,21 +87,26 @@ func (s *Store) shut() {
 // writer is what only the goroutine of Run touches, beside Store.state.
 type writer struct {
 	*Store
-	expected int           // size of the last group: wait for as many again
-	retry    *time.Timer   // runs when the file is to be opened anew
-	backoff  time.Duration // how long that timer ran last; 0: the last commit was good
-	busy     bool          // more is due than one step did
-	ending   pace          // of the steps that end what is due
-	due      int           // how much the last of them found
-	held     time.Duration // how long the last transaction took, all in all
-	alone    bool          // end one thing at a time, to find which fails
-	sweep    []byte        // where the walk through the identities goes on
-	survey   survey        // of what is due
-	cleared  time.Time     // what was to end by then may end
+	expected int            // size of the last group: wait for as many again
+	retry    *time.Timer    // runs when the file is to be opened anew
+	backoff  time.Duration  // how long that timer ran last; 0: the last commit was good
+	busy     bool           // more is due than one step did
+	ending   pace           // of the steps that end what is due
+	due      int            // how much the last of them found
+	held     time.Duration  // how long the last transaction took, all in all
+	alone    bool           // end one thing at a time, to find which fails
+	sweep    []byte         // where the walk through the identities goes on
+	kept     []byte         // where the walk through the records goes on
+	dropped  map[string]int // by the task under way, for the metric
+
+	background sync.WaitGroup // what writes the image
+	survey     survey         // of what is due
+	cleared    time.Time      // what was to end by then may end
 
 	// When things were last done: by the clock, which may be set.
 	refreshed time.Time // the table of endings was made anew
 	pruned    time.Time
+	pictured  time.Time // an image was written
 	rested    time.Time // ending failed, and so did putting it off
 }
 

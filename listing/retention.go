@@ -1,0 +1,142 @@
+package listing
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"time"
+)
+
+const (
+	// keepObservations is how long an observation is kept after it came, and after
+	// the last listing of its key ended.
+	keepObservations = 365 * 24 * time.Hour
+	// keepAudit is how long the audit tells what was done.
+	keepAudit = 2 * 365 * 24 * time.Hour
+)
+
+// What is dropped for its age, as the metric calls it.
+const (
+	prunedObservations = "observations"
+	prunedRecords      = "records"
+	prunedAudit        = "audit"
+)
+
+// pruneObservations drops the observations of keys that are not listed and have
+// not been for long, and then what is known of the keys: of a few keys at a
+// time, round and round. It writes only where there is something to drop.
+func (w *writer) pruneObservations(c *change) error {
+	lex := newLexicon(c.tx)
+	cursor := c.bucket(bucketRecords).Cursor()
+	key, value := cursor.Seek(w.kept)
+	var due []*record
+	for n := 0; key != nil && n < stepLimit && len(due) < stepLimit/keptLimit+10; n++ {
+		// What cannot be read is told by whoever needs it.
+		if r, err := decodeRecord(lex, key, value); err == nil && r.forgettable(c.now) {
+			due = append(due, r)
+		}
+		key, value = cursor.Next()
+	}
+	w.kept = bytes.Clone(key)
+	for _, r := range due {
+		if err := w.forget(c, r.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgettable reports whether there may be something to drop of a record.
+func (r *record) forgettable(now time.Time) bool {
+	old := func(t time.Time) bool { return now.Sub(t) > keepObservations }
+	return !r.listed() && r.Hold.IsZero() && old(r.ended()) && (old(r.First) || r.Kept == 0)
+}
+
+// ended returns when the last listing of the key ended; zero when there was
+// none.
+func (r *record) ended() time.Time {
+	var last time.Time
+	for _, p := range r.Past {
+		if p.Removed.After(last) {
+			last = p.Removed
+		}
+	}
+	return last
+}
+
+// forget drops what is too old of one key.
+func (w *writer) forget(c *change, k Key) error {
+	r, err := c.record(k)
+	if err != nil {
+		return err
+	}
+	prefix := prefixKey(k.Prefix())
+	b := c.bucket(bucketObservations)
+	cursor := b.Cursor()
+	var old [][]byte
+	oldest := time.Time{}
+	for key, _ := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
+		at := timeOf(key[len(prefix):])
+		if c.now.Sub(at) <= keepObservations {
+			oldest = at
+			break // they stand in the order of their times
+		}
+		old = append(old, bytes.Clone(key))
+	}
+	for _, key := range old {
+		if err := b.Delete(key); err != nil {
+			return fmt.Errorf("drop an old observation of %s: %w", k, err)
+		}
+	}
+	w.dropped[prunedObservations] += len(old)
+	r.Kept -= len(old)
+	c.meta.Observations -= uint64(len(old))
+	c.wrote = true
+	if r.Kept == 0 && c.now.Sub(r.CountFrom) > keepObservations && c.now.Sub(r.Last) > keepObservations {
+		w.dropped[prunedRecords]++
+		return c.forgetRecord(r, prefix)
+	}
+	if !oldest.IsZero() {
+		r.First = oldest
+	}
+	return c.save(r)
+}
+
+// forgetRecord drops a record of which nothing is left to know.
+func (c *change) forgetRecord(r *record, key []byte) error {
+	if !r.Wake.IsZero() {
+		if err := c.bucket(bucketExpiry).Delete(wakeKey(r.Wake, r.Key.Prefix(), wakeRecord)); err != nil {
+			return fmt.Errorf("index %s: %w", r.Key, err)
+		}
+	}
+	if err := c.bucket(bucketRecords).Delete(key); err != nil {
+		return fmt.Errorf("drop record %s: %w", r.Key, err)
+	}
+	return nil
+}
+
+// pruneAudit drops the oldest entries of the audit. The chain begins then with
+// the hash of the last that was dropped.
+func (w *writer) pruneAudit(c *change) error {
+	cursor := c.bucket(bucketAudit).Cursor()
+	for range stepLimit {
+		key, value := cursor.First()
+		if key == nil || !oldAudit(c, key, value) {
+			return nil
+		}
+		c.meta.AuditBase, c.meta.AuditStart = numberOf(key), sha256.Sum256(value)
+		if err := cursor.Delete(); err != nil {
+			return fmt.Errorf("prune audit %d: %w", c.meta.AuditBase, err)
+		}
+		w.dropped[prunedAudit]++
+		c.wrote = true
+	}
+	return nil
+}
+
+// oldAudit reports whether an entry can go. One that cannot be read, or breaks
+// the chain, stays: it is for Verify to name.
+func oldAudit(c *change, key, value []byte) bool {
+	a, err := decodeAudit(key, value)
+	return err == nil && a.Number == c.meta.AuditBase+1 && a.previous == c.meta.AuditStart && c.now.Sub(a.Time) > keepAudit
+}
