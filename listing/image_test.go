@@ -37,7 +37,7 @@ func withImage(t *testing.T) (s *running, want []listing.Entry) {
 	return s, want
 }
 
-func image(s *running) string { return s.path + ".image" }
+func imageOf(s *running) string { return s.path + ".image" }
 
 // The image makes the same list as the records, also when the store went on
 // after it was written and was then killed.
@@ -88,7 +88,7 @@ func counted(entries []listing.Entry) map[listing.Class]int {
 func TestImageThatIsWrong(t *testing.T) {
 	t.Parallel()
 	s, want := withImage(t)
-	good := read(t, image(s))
+	good := read(t, imageOf(s))
 	other := start(t)
 	other.ImageAlways()
 	other.list(time.Time{}, "192.0.2.200")
@@ -99,10 +99,10 @@ func TestImageThatIsWrong(t *testing.T) {
 		return out
 	}
 	for name, data := range map[string][]byte{
-		"empty": nil, "text": []byte("127.0.0.2\n"), "cut": good[:len(good)/2], "another store's": read(t, image(other)),
+		"empty": nil, "text": []byte("127.0.0.2\n"), "cut": good[:len(good)/2], "another store's": read(t, imageOf(other)),
 		"magic": flip(3), "sequence": flip(20), "digest": flip(28), "contents": flip(40), "hosts": flip(len(good) / 2), "end": flip(len(good) - 1),
 	} {
-		if err := os.WriteFile(image(s), data, 0o600); err != nil {
+		if err := os.WriteFile(imageOf(s), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		again := open(t, s.path, eager())
@@ -148,7 +148,7 @@ func BenchmarkOpen(b *testing.B) {
 		s.stop()
 		for _, from := range []string{"image", "records"} {
 			if from == "records" {
-				if err := os.Remove(image(s)); err != nil {
+				if err := os.Remove(imageOf(s)); err != nil {
 					b.Fatal(err)
 				}
 			}
