@@ -291,6 +291,7 @@ func isDue(key []byte, at time.Time) bool {
 // stall puts the brake on expiry.
 func (w *writer) stall(c *change) error {
 	c.brakes.Stalled, c.brakes.Due, c.brakes.List = c.now, w.survey.due, int(c.meta.Entries)
+	c.stale = true
 	why := fmt.Sprintf("expiry waits: %d or more of %d listings would end at once", w.survey.due, c.meta.Entries)
 	c.log.Error("a brake is on; check the clock, then 'backscatter resume' lets them end", slog.String("why", why), slog.Time("clock", c.now))
 	c.note(AuditEntry{Action: ActionBrake, By: Actor{UID: -1, Name: actorExpiry}, Reason: why})
@@ -350,7 +351,7 @@ func (c *change) resume(o Order, from []byte) (next []byte, err error) {
 		c.note(AuditEntry{Action: ActionResume, By: o.By, Reason: o.Reason, Detail: text})
 	}
 	if !b.Stalled.IsZero() {
-		b.Cleared = c.now
+		b.Cleared, c.stale = c.now, true
 	}
 	*b = brakes{Held: b.Held, Cleared: b.Cleared}
 	c.released = true

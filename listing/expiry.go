@@ -261,6 +261,9 @@ func (s *Store) renewEndings() {
 	soon := s.now().Add(2 * settings.Horizon)
 	var endings []Ending
 	err := guard(func() error {
+		if !s.state.brakes.Stalled.IsZero() {
+			return nil // nothing ends
+		}
 		return s.db.View(func(tx *bolt.Tx) (err error) {
 			endings, err = endingsUntil(tx, current, soon)
 			return err

@@ -19,7 +19,7 @@ const (
 	// revokeLimit bounds what one transaction of a revocation looks at: the
 	// observations of its keys, and for each decision that is made anew those that
 	// it rests on.
-	revokeLimit = 20_000
+	revokeLimit = 5_000
 )
 
 // ErrNoObservation says that nothing is as a revocation wants it.

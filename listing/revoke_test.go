@@ -195,7 +195,7 @@ func TestRevokeInSteps(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)
-		const hosts, each = 60, 450
+		const hosts, each = 60, 120
 		var all []listing.Observation
 		for h := range hosts {
 			for n := range each {
