@@ -1,0 +1,91 @@
+// Command bench measures the store beside its peers: one commit for each
+// observation, and rbldnsd. It prints one table, of medians, with the bar that
+// each figure has to reach; `make bench-store` runs it.
+//
+// It never fails because something is slow: figures of a busy machine mean nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// bench is what to measure, and what was.
+type bench struct {
+	dir          string
+	listings     int // of the list
+	larger       int // of a second list, for opening alone
+	observations int
+	seconds      float64 // for each run of the observing
+	runs         int     // of which the median is told
+	rows         [][4]string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	if len(args) == 2 && args[0] == "open" {
+		return openStore(args[1])
+	}
+	b := &bench{}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&b.dir, "dir", "", "`folder` for the stores (default: a temporary one); its disk is what is measured")
+	flags.IntVar(&b.listings, "listings", 1_000_000, "listings of the list")
+	flags.IntVar(&b.larger, "larger", 5_000_000, "listings of the larger list, which is opened only; 0: none")
+	flags.IntVar(&b.observations, "observations", 10_000_000, "observations of the large store")
+	flags.Float64Var(&b.seconds, "seconds", 3, "length of each run of the observing")
+	flags.IntVar(&b.runs, "runs", 3, "runs of which the median is told")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(b.dir, "bench-store-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b.dir = dir
+	for _, part := range []func(context.Context) error{b.observe, b.list, b.expire, b.remember} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return b.print()
+}
+
+// row adds a line to the table.
+func (b *bench) row(what, figure, peer, bar string) {
+	b.rows = append(b.rows, [4]string{what, figure, peer, bar})
+	fmt.Fprintf(os.Stderr, "%s: %s %s\n", what, figure, peer)
+}
+
+func (b *bench) print() error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "what\tmeasured\tbeside\tbar")
+	for _, r := range b.rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r[0], r[1], r[2], r[3])
+	}
+	return w.Flush()
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func median[T time.Duration | float64 | int64](all []T) T {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
