@@ -25,8 +25,8 @@ zones:
   - {name: bl.example, ns: [ns1.dns.example, ns2.dns.example]}
   - {name: bounces.bl.example, ns: [ns1.dns.example], classes: [bounce]}
 exports:
-  - {zone: bl.example, dir: EXPORT, formats: [ip4set, ip6trie, zone], every: 1s}
-  - {zone: bounces.bl.example, dir: EXPORT, formats: [ip4set, ip6trie, zone], every: 1s}
+  - {zone: bl.example, dir: EXPORT/bl.example, formats: [ip4set, ip6trie, zone], every: 1s, brake: 0}
+  - {zone: bounces.bl.example, dir: EXPORT/bounces.bl.example, formats: [ip4set, ip6trie, zone], every: 1s, brake: 0}
 `
 
 var mirroredZones = []string{"bl.example", "bounces.bl.example"}
@@ -36,7 +36,7 @@ var mirroredZones = []string{"bl.example", "bounces.bl.example"}
 func TestMirrors(t *testing.T) {
 	t.Parallel()
 	export := filepath.Join(shortDir(t), "export")
-	if err := os.Chmod(filepath.Dir(export), 0o755); err != nil { // rbldnsd gives up root before it reads
+	if err := errors.Join(os.Mkdir(export, 0o755), os.Chmod(filepath.Dir(export), 0o755)); err != nil { // rbldnsd gives up root before it reads
 		t.Fatal(err)
 	}
 	d := startDaemon(t, strings.ReplaceAll(mirrored, "EXPORT", export))
@@ -46,7 +46,7 @@ func TestMirrors(t *testing.T) {
 
 	for _, zone := range mirroredZones {
 		for _, format := range []string{"ip4set", "ip6trie", "zone"} {
-			scheduled, err := os.ReadFile(filepath.Join(export, zone+"."+format))
+			scheduled, err := os.ReadFile(filepath.Join(export, zone, zone+"."+format))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func awaitExport(t *testing.T, d *daemon, dir string, serial uint32) {
 	})
 	for _, zone := range mirroredZones {
 		for _, format := range []string{"ip4set", "ip6trie"} {
-			text, err := os.ReadFile(filepath.Join(dir, zone+"."+format))
+			text, err := os.ReadFile(filepath.Join(dir, zone, zone+"."+format))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +151,7 @@ func startRbldnsd(t *testing.T, dir string) *rbldnsd {
 	args := []string{"-n", "-a", "-c", "0", "-b", fmt.Sprintf("127.0.0.1/%d", port)}
 	for _, zone := range mirroredZones {
 		for _, format := range []string{"ip4set", "ip6trie"} {
-			args = append(args, zone+":"+format+":"+filepath.Join(dir, zone+"."+format))
+			args = append(args, zone+":"+format+":"+filepath.Join(dir, zone, zone+"."+format))
 		}
 	}
 	cmd := exec.Command(path, args...)

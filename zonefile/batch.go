@@ -104,7 +104,7 @@ func (b *batch) verify() error {
 			return f.plain.read(func(plain io.Reader) error { return checkPacked(r, plain) })
 		})
 		if err != nil {
-			return fmt.Errorf("read back %s: %w", f.path, err)
+			return refuse("read back %s: %w", f.path, err)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	publications *prometheus.CounterVec
 	errors       *prometheus.CounterVec
+	held         *prometheus.GaugeVec
 	age          *ageCollector
 }
 
@@ -26,6 +27,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "backscatter_export_errors_total",
 			Help: "Publications of a zone's files that failed, so that the former files stayed.",
 		}, []string{"zone"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "backscatter_export_held",
+			Help: "1 while what would be published was refused and an operator has to look at it.",
+		}, []string{"zone", "dir"}),
 		age: &ageCollector{
 			desc: prometheus.NewDesc("backscatter_export_age_seconds",
 				"Time since the published files of a zone were last known to be those of the list in force.",
@@ -33,8 +38,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			current: map[ageKey]time.Time{},
 		},
 	}
-	reg.MustRegister(m.publications, m.errors, m.age)
+	reg.MustRegister(m.publications, m.errors, m.held, m.age)
 	return m
+}
+
+func (m *Metrics) setHeld(zone, dir string, held bool) {
+	value := 0.0
+	if held {
+		value = 1
+	}
+	m.held.WithLabelValues(zone, dir).Set(value)
 }
 
 // ageKey tells publishers apart.

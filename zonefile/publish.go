@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -23,11 +24,15 @@ type PublisherOptions struct {
 	Formats   []Format                 // files to write
 	Gzip      bool                     // a compressed copy of each beside it
 	Key       *SigningKey              // signs the manifest; nil: it is not signed
+	Brake     float64                  // of the list so much may come or go at once; 0: all
 	Every     time.Duration            // at most so often; at least a second
 	Snapshots func() *listing.Snapshot // the list as now in force
 	// Changes returns the journal up to the snapshot at least, oldest first; only
 	// Removals needs it.
 	Changes func() iter.Seq2[listing.Change, error]
+	// Forbidden returns what tells why something must not be published; nil: all may.
+	Forbidden func() (func(netip.Prefix) error, error)
+
 	Logger  *slog.Logger
 	Metrics *Metrics // nil: none
 }
@@ -38,6 +43,7 @@ type Publisher struct {
 
 	mu   sync.Mutex // one publication at a time; guards what follows
 	last published  // zero before the first
+	held published  // what was refused; zero when the last publication was not
 
 	step func(name string) error // nil but in tests: stops before a step
 
@@ -49,6 +55,7 @@ type State struct {
 	Serial  uint32    // that they were made from; 0 before the first publication
 	Current time.Time // when they were last known to be those of the list in force; zero before the first
 	Err     error     // why the last publication failed; nil when it did not
+	Held    bool      // it was refused, and not tried in vain
 }
 
 // published is what the files in the directory were made from.
@@ -166,11 +173,11 @@ func (p *Publisher) turn(now time.Time, complaint string) string {
 func (p *Publisher) due(s *listing.Snapshot, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last.snapshot == s && p.last.zone == p.o.Zone() && p.last.stamp.Equal(stampAt(s, now)) {
+	current := published{zone: p.o.Zone(), snapshot: s, stamp: stampAt(s, now)}
+	if p.last == current {
 		p.confirm(now)
-		return false
 	}
-	return true
+	return p.last != current && p.held != current
 }
 
 func (p *Publisher) confirm(now time.Time) {
@@ -198,22 +205,35 @@ func (p *Publisher) State() State { return *p.state.Load() }
 // files take their places first, then the manifest, then its signature: whatever
 // stops this between two of them, what is signed stays what it was, a reader that
 // verifies takes nothing else, and the next publication completes it.
-func (p *Publisher) Publish(now time.Time) (Publication, error) {
+func (p *Publisher) Publish(now time.Time) (Publication, error) { return p.publishWith(now, p.o.Brake) }
+
+// Accept publishes as Publish does, however much came or went: an operator has
+// looked at it.
+func (p *Publisher) Accept(now time.Time) (Publication, error) { return p.publishWith(now, 0) }
+
+func (p *Publisher) publishWith(now time.Time, brake float64) (Publication, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.o.Snapshots() // before the zone: whoever changes both changes the zone first
 	zone := p.o.Zone()
-	done, err := p.publish(zone, s, now)
+	current := published{zone: zone, snapshot: s, stamp: stampAt(s, now)}
+	done, err := p.publish(current, brake, now)
+	refused, held := errors.AsType[*RefusedError](err)
+	p.held = published{}
+	if held && refused.lasts {
+		p.held = current
+	}
+	p.count(func(m *Metrics) { m.setHeld(zone.Name, p.o.Dir, held) })
 	if err != nil {
 		former := p.State()
-		p.state.Store(&State{Serial: former.Serial, Current: former.Current, Err: err})
+		p.state.Store(&State{Serial: former.Serial, Current: former.Current, Err: err, Held: held})
 		p.count(func(m *Metrics) { m.errors.WithLabelValues(zone.Name).Inc() })
 		return Publication{}, fmt.Errorf("export %s to %s: %w", zone.Name, p.o.Dir, err)
 	}
 	if done.Changed() {
 		p.count(func(m *Metrics) { m.publications.WithLabelValues(zone.Name).Inc() })
 	}
-	p.last = published{zone: zone, snapshot: s, stamp: stampAt(s, now)}
+	p.last = current
 	p.confirm(now)
 	return done, nil
 }
@@ -224,7 +244,8 @@ func (p *Publisher) count(what func(*Metrics)) {
 	}
 }
 
-func (p *Publisher) publish(z *Zone, s *listing.Snapshot, now time.Time) (done Publication, err error) {
+func (p *Publisher) publish(what published, brake float64, now time.Time) (done Publication, err error) {
+	z, s := what.zone, what.snapshot
 	if err := os.Mkdir(p.o.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Publication{}, err
 	}
@@ -239,8 +260,8 @@ func (p *Publisher) publish(z *Zone, s *listing.Snapshot, now time.Time) (done P
 	if err := b.write(p.o.Formats, p.o.Gzip); err != nil {
 		return Publication{}, err
 	}
-	if err := b.verify(); err != nil {
-		return Publication{}, err
+	if err := p.guard(b, brake); err != nil {
+		return Publication{}, errors.Join(err, b.setAside(err, now))
 	}
 	if err := b.sign(p.o.Key); err != nil {
 		return Publication{}, err

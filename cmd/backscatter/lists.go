@@ -215,7 +215,7 @@ the list in the past 30 days and when, for those who keep answers for long.`,
 	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, combined, zone, txt, jsonl or removals (required)")
 	cmd.Flags().StringVar(&zone, "zone", "", "`ZONE` to write (default: the only or first one)")
 	cmd.Flags().StringVar(&output, "output", "", "write to `FILE` instead of standard output")
-	cmd.AddCommand(a.keygenCommand())
+	cmd.AddCommand(a.keygenCommand(), a.acceptCommand())
 	return cmd
 }
 

@@ -189,10 +189,12 @@ func TestBadSections(t *testing.T) {
 			`bl.yaml:3: exempt[1].prefix: 203.0.113.9/32 lies in 203.0.113.0/24 of line 2; keep one of the two`,
 			`bl.yaml:4: exempt[2].reason: is missing; set it`,
 		}},
-		{"exports", "exports:\n- {zone: other.example, dir: a, formats: [csv, zone, zone], every: 1ms}\n- {zone: bl.example, dir: \"\"}\n" +
+		{"exports", "exports:\n- {zone: other.example, dir: a, formats: [csv, zone, zone], every: 1ms, brake: -1, passphrase_file: x}\n- {zone: bl.example, dir: \"\"}\n" +
 			"- {zone: bl.example, dir: b}\n- {zone: BL.example., dir: b, formats: []}\n", []string{
 			`bl.yaml:2: exports[0].formats[0]: "csv": want one of ip4set, ip6trie, combined, zone, txt, jsonl, removals`,
 			`bl.yaml:2: exports[0].formats[2]: zone is there twice; keep one`,
+			`bl.yaml:2: exports[0].brake: -1 is out of range; write 0 to 100`,
+			`bl.yaml:2: exports[0].passphrase_file: is for no key; set key too`,
 			`bl.yaml:2: exports[0].every: 1ms is out of range; write 1s to 24h`,
 			`bl.yaml:2: exports[0].zone: "other.example" is not defined; add it to zones, or write one of them`,
 			`bl.yaml:3: exports[1].dir: is empty; write a folder`,

@@ -162,6 +162,7 @@ type Export struct {
 	Key     string            `key:"key" doc:"File of the secret key that signs the manifest, made by 'export keygen'; only the server may read it. Without one the manifest is not signed."`
 
 	PassphraseFile string        `key:"passphrase_file" doc:"File of the passphrase of the key, if it has one; only the server may read it."`
+	Brake          float64       `key:"brake" doc:"The part of a file's entries that may come or go from one publication to the next. With more, and more than 100, the former files stay until an operator says 'export accept'. 0 turns the brake off."`
 	Every          time.Duration `key:"every" doc:"The shortest time between two publications. Nothing is written while nothing changes."`
 }
 

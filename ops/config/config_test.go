@@ -91,7 +91,7 @@ func TestDesign(t *testing.T) {
 	want.Reporters[0].Relays = want.Reporters[0].Relays[:1]
 	want.Traps = []config.Trap{{Domain: "trap.example"}, {Address: "left-in-2009@example.org"}}
 	want.Exports = []config.Export{{
-		Zone: "bl.example", Dir: "/var/lib/backscatter/export", Formats: config.DefaultFormats(), Every: time.Minute,
+		Zone: "bl.example", Dir: "/var/lib/backscatter/export", Formats: config.DefaultFormats(), Brake: 0.5, Every: time.Minute,
 	}}
 	if diff := gocmp.Diff(want, parse(t, design), same); diff != "" {
 		t.Errorf("(-defaults +parsed)\n%s", diff)
@@ -145,7 +145,7 @@ exports: [{zone: bl.example.org, dir: out}]
 	want.Zones = []config.Zone{zone, other}
 	want.Reporters = []config.Reporter{{Name: "acme", Organisation: "acme", Weight: 1}}
 	want.Intake.SMTP.Reporter = "acme"
-	want.Exports = []config.Export{{Zone: "bl.example.org", Dir: "out", Formats: config.DefaultFormats(), Every: time.Minute}}
+	want.Exports = []config.Export{{Zone: "bl.example.org", Dir: "out", Formats: config.DefaultFormats(), Brake: 0.5, Every: time.Minute}}
 	if diff := gocmp.Diff(want, c, same); diff != "" {
 		t.Errorf("(-want +parsed)\n%s", diff)
 	}

@@ -76,7 +76,7 @@ func defaultZone() Zone {
 
 // defaultExport is what an export has that says nothing.
 func defaultExport() Export {
-	return Export{Formats: []zonefile.Format{zonefile.IP4Set, zonefile.IP6Trie, zonefile.Master}, Every: time.Minute}
+	return Export{Formats: []zonefile.Format{zonefile.IP4Set, zonefile.IP6Trie, zonefile.Master}, Brake: 0.5, Every: time.Minute}
 }
 
 // PolicyFrom writes a listing policy as configuration.

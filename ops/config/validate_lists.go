@@ -221,6 +221,9 @@ func (e *Export) validate(p *problems, key string) {
 			p.add(at, "%s is there twice; keep one", name)
 		}
 	}
+	if e.Brake < 0 || e.Brake > 100 {
+		p.add(key+".brake", "%v is out of range; write 0 to 100", e.Brake)
+	}
 	if e.PassphraseFile != "" && e.Key == "" {
 		p.add(key+".passphrase_file", "is for no key; set key too")
 	}

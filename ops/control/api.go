@@ -258,6 +258,7 @@ type Export struct {
 	Published time.Time `json:"published,omitzero"`
 	Serial    uint32    `json:"serial"`
 	Error     string    `json:"error,omitempty"`
+	Held      bool      `json:"held,omitempty"` // refused, until an operator accepts it
 }
 
 // Duration is a time.Duration that JSON writes as Go does: 168h0m0s.

@@ -48,7 +48,10 @@ type Options struct {
 	Reporter func() string
 	Reload   func(ctx context.Context, by listing.Actor) (ReloadResult, error) // nil: there is nothing to reload
 	Status   func() Status                                                     // all but Store
-	Logger   *slog.Logger
+	// Accept publishes what the brakes hold of the exports of a zone, or with no
+	// name of all; nil: there are none.
+	Accept func(zone string) ([]zonefile.Publication, error)
+	Logger *slog.Logger
 }
 
 // Server answers the operators' requests. It is an [http.Handler].
@@ -81,6 +84,7 @@ func NewServer(o Options) *Server {
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)
+	s.post("/v1/export/accept", s.acceptExport)
 	s.post("/v1/decommission", s.decommission)
 	return s
 }

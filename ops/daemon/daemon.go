@@ -120,7 +120,7 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 // build makes the parts that stand on bound sockets.
 func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	d.control = control.NewServer(control.Options{
-		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, Status: d.Status,
+		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, Status: d.Status, Accept: d.acceptExports,
 		Logger: d.log.With("room", "control"),
 	})
 	d.web = web.New(web.Options{
@@ -138,7 +138,8 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 			return err
 		}
 		p, err := zonefile.NewPublisher(zonefile.PublisherOptions{
-			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Gzip: e.Gzip, Key: key, Every: e.Every,
+			Dir: e.Dir, Zone: d.zoneNamed(e.Zone), Formats: e.Formats, Gzip: e.Gzip, Key: key, Brake: e.Brake, Every: e.Every,
+			Forbidden: d.forbidden,
 			Snapshots: d.store.Snapshot, Changes: d.store.Changes, Logger: d.log.With("room", "zonefile"), Metrics: metrics,
 		})
 		if err != nil {
@@ -204,7 +205,7 @@ func (d *Daemon) Status() control.Status {
 	s.Ready = len(s.NotReady) == 0
 	for i, e := range d.exports {
 		state := d.publishers[i].State()
-		e.Serial, e.Published = state.Serial, state.Current
+		e.Serial, e.Published, e.Held = state.Serial, state.Current, state.Held
 		if state.Err != nil {
 			e.Error = state.Err.Error()
 		}

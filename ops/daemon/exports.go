@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+// acceptExports publishes what is held, of one zone or with no name of all.
+func (d *Daemon) acceptExports(zone string) ([]zonefile.Publication, error) {
+	var done []zonefile.Publication
+	var errs []error
+	for i, p := range d.publishers {
+		if zone != "" && !strings.EqualFold(strings.TrimSuffix(zone, "."), strings.TrimSuffix(d.exports[i].Zone, ".")) || !p.State().Held {
+			continue
+		}
+		publication, err := p.Accept(time.Now())
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		done = append(done, publication)
+	}
+	return done, errors.Join(errs...)
+}
+
+// forbidden returns what tells why a prefix must not be published, as the
+// exemptions and the configuration are now.
+func (d *Daemon) forbidden() (func(netip.Prefix) error, error) {
+	exemptions, err := d.store.Exemptions()
+	if err != nil {
+		return nil, err
+	}
+	return forbids(exemptions, d.store.Settings().Listable), nil
+}
+
+func forbids(exemptions []listing.Exemption, listable []netip.Prefix) func(netip.Prefix) error {
+	exempt, special := new(bart.Lite), new(bart.Lite)
+	for _, x := range exemptions {
+		exempt.Insert(x.Prefix)
+	}
+	for _, s := range listing.Specials {
+		special.Insert(s.Prefix)
+	}
+	return func(p netip.Prefix) error {
+		if exempt.OverlapsPrefix(p) {
+			return errors.New("is exempt")
+		}
+		open := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
+		if special.OverlapsPrefix(p) && !slices.ContainsFunc(listable, open) {
+			block, _ := listing.IsSpecial(p.Addr(), nil)
+			return fmt.Errorf("is in special-purpose space: %s", block.Name)
+		}
+		return nil
+	}
+}

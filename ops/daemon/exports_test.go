@@ -1,0 +1,58 @@
+package daemon_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"backscatter/ops/control"
+)
+
+// A list that grows by much at once waits for an operator, and says so.
+func TestAcceptExport(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(tempDir(t), "export")
+	f, _ := serve(t, "exports:\n  - {zone: bl.example, dir: "+dir+", every: 1s}\n")
+	client := f.client(t)
+	fill := func(net string, n int) uint32 {
+		t.Helper()
+		var list strings.Builder
+		for i := range n {
+			fmt.Fprintf(&list, "%s.%d\n", net, i)
+		}
+		r := control.ImportRequest{Order: control.Order{Reason: "test"}, Format: "txt"}
+		if _, err := client.Import(t.Context(), r, strings.NewReader(list.String())); err != nil {
+			t.Fatal(err)
+		}
+		return f.Store().Snapshot().Serial()
+	}
+	first := fill("9.9.9", 20)
+	waitFor(t, func() bool { return f.Status().Exports[0].Serial == first })
+	second := fill("9.9.8", 150)
+	waitFor(t, func() bool { return f.Status().Exports[0].Held })
+	if e := f.Status().Exports[0]; e.Serial != first || !strings.Contains(e.Error, "from 20 entries to 170") {
+		t.Errorf("%+v", e)
+	}
+	for _, c := range []struct {
+		name   string
+		r      control.AcceptRequest
+		held   int
+		serial uint32
+	}{
+		{"dry run", control.AcceptRequest{Order: control.Order{Reason: "test", DryRun: true}}, 1, first},
+		{"in earnest", control.AcceptRequest{Order: control.Order{Reason: "test"}, Zone: "BL.example"}, 1, second},
+		{"again", control.AcceptRequest{Order: control.Order{Reason: "test"}}, 0, second},
+	} {
+		done, err := client.AcceptExport(t.Context(), c.r)
+		if err != nil || len(done.Held) != c.held {
+			t.Fatalf("%s: %+v, %v", c.name, done, err)
+		}
+		if e := f.Status().Exports[0]; e.Serial != c.serial || e.Held != (c.serial == first) {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+	}
+	if _, err := client.AcceptExport(t.Context(), control.AcceptRequest{Order: control.Order{Reason: "test"}, Zone: "none.example"}); err == nil {
+		t.Error("a zone that is not there")
+	}
+}

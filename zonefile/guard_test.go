@@ -1,0 +1,118 @@
+package zonefile_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// hosts is so many addresses.
+func hosts(n int) *listing.Snapshot {
+	entries := make([]listing.Entry, n)
+	for i := range entries {
+		entries[i] = entry(fmt.Sprintf("198.51.%d.%d", 100+i/256, i%256), listing.Summary{Until: day("2026-11-28")}, listing.ClassBounce)
+	}
+	return snapshotOf(entries...)
+}
+
+func TestBrake(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		from, to int
+		held     bool
+	}{
+		{0, 1000, false}, // a list begins
+		{10, 110, false},
+		{10, 111, true},
+		{1000, 1500, false},
+		{1000, 1501, true},
+		{1000, 500, false},
+		{1000, 499, true},
+		{1000, 0, true},
+		{100, 0, false},
+	} {
+		d := newDesk(t, hosts(c.from), zonefile.IP4Set, zonefile.Removals)
+		d.options.Brake, d.options.Gzip = 0.5, true
+		d.Publisher = must(zonefile.NewPublisher(d.options))(t)
+		must(d.Publish(made))(t)
+		before := d.files(t)
+		d.snapshot.Store(hosts(c.to))
+		_, err := d.Publish(made.Add(time.Minute))
+		_, refused := errors.AsType[*zonefile.RefusedError](err)
+		if refused != c.held || !refused && err != nil || d.State().Held != c.held {
+			t.Fatalf("from %d to %d: %v", c.from, c.to, err)
+		}
+		if !refused {
+			continue
+		}
+		aside := filepath.Join(d.dir, zonefile.RefusedDir)
+		why := string(must(os.ReadFile(filepath.Join(aside, zonefile.WhyName)))(t))
+		want := fmt.Sprintf("2026-11-22T05:31:00Z serial=1795325400 refused: bl.example.ip4set would go from %d entries to %d at once;", c.from, c.to)
+		if !strings.HasPrefix(why, want) || strings.Count(why, "\n") != 1 {
+			t.Errorf("it says %q, want %q", why, want)
+		}
+		if kept := string(must(os.ReadFile(filepath.Join(aside, "bl.example.ip4set")))(t)); kept != string(write(t, zonefile.IP4Set, testZone(), hosts(c.to))) {
+			t.Error("what was refused is not kept")
+		}
+		if err := os.RemoveAll(aside); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, d.files(t)); diff != "" {
+			t.Errorf("the former files changed: %s", diff)
+		}
+		held := `
+# HELP backscatter_export_held 1 while what would be published was refused and an operator has to look at it.
+# TYPE backscatter_export_held gauge
+backscatter_export_held{dir="` + d.dir + `",zone="bl.example."} `
+		if err := testutil.GatherAndCompare(d.registry, strings.NewReader(held+"1\n"), "backscatter_export_held"); err != nil {
+			t.Error(err)
+		}
+		must(d.Accept(made.Add(2 * time.Minute)))(t)
+		if got := d.files(t)["bl.example.ip4set"]; got != string(write(t, zonefile.IP4Set, testZone(), hosts(c.to))) || d.State().Held || d.State().Err != nil {
+			t.Errorf("not published when accepted: %+v", d.State())
+		}
+		if err := testutil.GatherAndCompare(d.registry, strings.NewReader(held+"0\n"), "backscatter_export_held"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, sample(), zonefile.IP4Set)
+	exempt := errors.New("is exempt")
+	d.options.Forbidden = func() (func(netip.Prefix) error, error) {
+		return func(p netip.Prefix) error {
+			if p.Overlaps(netip.MustParsePrefix("203.0.113.129/32")) {
+				return exempt
+			}
+			return nil
+		}, nil
+	}
+	d.Publisher = must(zonefile.NewPublisher(d.options))(t)
+	if _, err := d.Accept(made); !errors.Is(err, exempt) || !strings.Contains(err.Error(), "203.0.113.128/30: is exempt") || !d.State().Held {
+		t.Errorf("got %v", err)
+	}
+	if len(must(os.ReadDir(d.dir))(t)) != 1 { // RefusedDir
+		t.Error("something was published")
+	}
+	d.next(listing.Next{Time: made, Removed: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/30")}})
+	must(d.Publish(made))(t)
+
+	broken := errors.New("no exemptions")
+	d.options.Forbidden = func() (func(netip.Prefix) error, error) { return nil, broken }
+	if _, err := must(zonefile.NewPublisher(d.options))(t).Publish(made); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
