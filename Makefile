@@ -7,7 +7,7 @@ LINT     = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 FUZZTIME ?= 30s
 CORPUS  ?=
 
-.PHONY: build check lint vet tidy test race fuzz torture bench score dist clean
+.PHONY: build check lint vet tidy test race fuzz torture bench bench-store score dist clean
 
 build: ## the program, in dist/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/backscatter ./cmd/backscatter
@@ -47,6 +47,13 @@ ifeq ($(wildcard $(CORPUS)/labels.jsonl),)
 else
 	$(GO) run ./integration/score -program dist/backscatter '$(CORPUS)'
 endif
+
+LISTINGS     ?= 1000000
+LARGER       ?= 5000000
+OBSERVATIONS ?= 10000000
+bench-store: ## the store beside one commit each and rbldnsd; LISTINGS=100000 LARGER=0 OBSERVATIONS=100000 is quick
+	$(GO) build -o dist/bench-store ./listing/bench
+	dist/bench-store -listings $(LISTINGS) -larger $(LARGER) -observations $(OBSERVATIONS)
 
 dist: ## static programs for the usual platforms, with checksums
 	for target in linux/amd64 linux/arm64 freebsd/amd64; do \
