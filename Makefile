@@ -41,6 +41,11 @@ bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out
 	$(GO) tool -modfile=.ci/tools/go.mod benchstat bench.out
 
+bench-dns: build ## what a question costs, side by side with rbldnsd; needs Debian's rbldnsd and dnsperf
+	$(GO) build -o dist/benchdns ./integration/benchdns
+	dist/benchdns -program dist/backscatter
+	dist/benchdns -program dist/backscatter -rate 20000
+
 score: build ## how well mail of a labelled corpus is judged: make score CORPUS=DIR
 ifeq ($(wildcard $(CORPUS)/labels.jsonl),)
 	@echo 'score: skipped: CORPUS is not a folder with a labels.jsonl'

@@ -5,9 +5,10 @@
 // of zones and a question go in, a message comes out. [Server] is the sockets
 // round it. What resolvers ask most goes a shorter way over UDP: it is read by
 // the same parser and answered in the buffer that it came in, with the same bytes
-// (the worker's quick); tests and a fuzz target compare the two. What a listing looks like as DNS data is package zonefile's, what
-// is listed is package listing's; this package knows neither evidence, nor the
-// database, nor configuration.
+// (the worker's quick); tests and a fuzz target compare the two. What a listing
+// looks like as DNS data is package zonefile's, what is listed is package
+// listing's; this package knows neither evidence, nor the database, nor
+// configuration.
 //
 // # Invariants
 //

@@ -1,0 +1,201 @@
+// Command benchdns measures how much of a processor a question costs a built
+// program over UDP, side by side with rbldnsd, and with a loop that only receives
+// and sends, as `make bench-dns` calls it. All serve the same list of IPv4
+// addresses, Debian's dnsperf asks for addresses of which half are listed, and
+// what a server took is what its own process accounts for. The rounds take turns,
+// so that whatever else the machine does meets all alike; medians are told, and
+// ratios.
+//
+// It exits with 2 when it could not measure. No figure makes it fail.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const zone = "bl.example"
+
+func main() {
+	var b bench
+	flag.StringVar(&b.program, "program", "dist/backscatter", "the built `program`")
+	flag.IntVar(&b.entries, "entries", 1_000_000, "listed `addresses`")
+	flag.IntVar(&b.rounds, "rounds", 5, "rounds, of which the median is told")
+	flag.DurationVar(&b.length, "length", 4*time.Second, "how long each server is asked in a round")
+	flag.IntVar(&b.clients, "clients", 16, "sockets that ask")
+	flag.IntVar(&b.waiting, "waiting", 100, "questions that wait for an answer at a time")
+	flag.IntVar(&b.rate, "rate", 0, "questions a `second`; 0 is as many as the servers answer")
+	echo := flag.Bool("echo", false, "be the loop that only receives and sends (used by itself)")
+	flag.Parse()
+	run := b.run
+	if *echo {
+		run = func(context.Context) error { return serveEcho() }
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchdns:", err)
+		os.Exit(2)
+	}
+}
+
+// bench is one comparison.
+type bench struct {
+	program string
+	entries int
+	rounds  int
+	length  time.Duration
+	clients int
+	waiting int
+	rate    int
+
+	dir     string
+	targets []*target
+}
+
+// target is a server that is measured, in one way of asking it.
+type target struct {
+	name   string
+	server *server
+	args   []string // of dnsperf
+	rounds []round
+}
+
+func (b *bench) run(ctx context.Context) (err error) {
+	if b.dir, err = os.MkdirTemp("", "benchdns"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := os.Chmod(b.dir, 0o755); err != nil { // rbldnsd gives up root before it reads
+		return err
+	}
+	if err := b.writeFiles(); err != nil {
+		return err
+	}
+	defer func() {
+		for _, t := range b.targets {
+			err = errors.Join(err, t.server.stop())
+		}
+	}()
+	for _, s := range []struct {
+		name  string
+		start func(context.Context) (*server, error)
+	}{{"rbldnsd", b.startRbldnsd}, {"backscatter", b.startOurs}, {"echo", b.startEcho}} {
+		fmt.Fprintf(os.Stderr, "starting %s\n", s.name)
+		server, err := s.start(ctx)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", s.name, err)
+		}
+		b.targets = append(b.targets, &target{name: s.name, server: server})
+		if s.name == "backscatter" {
+			b.targets = append(b.targets, &target{name: s.name + " EDNS", server: server, args: []string{"-e"}})
+		}
+	}
+	for i := range b.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, b.rounds)
+		for _, t := range b.targets {
+			r, err := b.ask(ctx, t)
+			if err != nil {
+				return fmt.Errorf("ask %s: %w", t.name, err)
+			}
+			t.rounds = append(t.rounds, r)
+		}
+	}
+	b.report()
+	return nil
+}
+
+// writeFiles writes the list, and questions of which every second asks for a
+// listed address. Both are the same at every run.
+func (b *bench) writeFiles() error {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	listed := make(map[netip.Addr]bool, b.entries)
+	var list, questions strings.Builder
+	fmt.Fprintf(&list, "$SOA 300 ns1.%[1]s hostmaster.%[1]s 1 3600 900 86400 300\n$NS 86400 ns1.%[1]s\n", zone)
+	list.WriteString(":127.0.0.9:listed\n")
+	var order []netip.Addr
+	for len(order) < b.entries {
+		if a := randomHost(rnd); !listed[a] {
+			listed[a] = true
+			order = append(order, a)
+			list.WriteString(a.String() + "\n")
+		}
+	}
+	for range 100_000 {
+		clean := randomHost(rnd)
+		for listed[clean] {
+			clean = randomHost(rnd)
+		}
+		for _, a := range []netip.Addr{order[rnd.IntN(len(order))], clean} {
+			v := a.As4()
+			fmt.Fprintf(&questions, "%d.%d.%d.%d.%s A\n", v[3], v[2], v[1], v[0], zone)
+		}
+	}
+	plain := slices.Collect(func(yield func(string) bool) {
+		for _, a := range order {
+			if !yield(a.String()) {
+				return
+			}
+		}
+	})
+	return errors.Join(
+		os.WriteFile(b.path("ip4set"), []byte(list.String()), 0o644),
+		os.WriteFile(b.path("list"), []byte(strings.Join(plain, "\n")+"\n"), 0o644),
+		os.WriteFile(b.path("questions"), []byte(questions.String()), 0o644),
+	)
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// randomHost returns an address of space that can be listed: 11.0.0.0 to 99.255.255.255.
+func randomHost(rnd *rand.Rand) netip.Addr {
+	v := rnd.Uint32()
+	return netip.AddrFrom4([4]byte{byte(11 + v>>24%89), byte(v >> 16), byte(v >> 8), byte(v)})
+}
+
+// report prints a table: for each server the medians, and what it took compared
+// with rbldnsd and with the loop.
+func (b *bench) report() {
+	fmt.Printf("%d entries, %d rounds of %s, %d sockets, %d questions waiting", b.entries, b.rounds, b.length, b.clients, b.waiting)
+	if b.rate > 0 {
+		fmt.Printf(", %d questions a second", b.rate)
+	}
+	fmt.Print("\n\n")
+	fmt.Printf("%-18s %10s %8s %8s %10s %8s %9s\n", "server", "CPU µs/q", "user", "system", "questions/s", "lost", "RSS MB")
+	median := map[string]float64{}
+	for _, t := range b.targets {
+		total := medianOf(t.rounds, round.cpu)
+		median[t.name] = total
+		fmt.Printf("%-18s %10.2f %8.2f %8.2f %10.0f %8.0f %9.1f\n", t.name, total,
+			medianOf(t.rounds, func(r round) float64 { return r.user }), medianOf(t.rounds, func(r round) float64 { return r.system }),
+			medianOf(t.rounds, func(r round) float64 { return r.rate }), medianOf(t.rounds, func(r round) float64 { return r.lost }),
+			medianOf(t.rounds, func(r round) float64 { return r.rss }))
+	}
+	fmt.Println()
+	for _, r := range []struct {
+		of, to string
+		bar    float64
+	}{{"backscatter", "rbldnsd", 0.85}, {"backscatter", "echo", 1.25}, {"backscatter EDNS", "backscatter", 1.1}} {
+		fmt.Printf("%s / %s: %.2f (bar: %.2f)\n", r.of, r.to, median[r.of]/median[r.to], r.bar)
+	}
+}
+
+func medianOf(rounds []round, value func(round) float64) float64 {
+	var all []float64
+	for _, r := range rounds {
+		all = append(all, value(r))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}

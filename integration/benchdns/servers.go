@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const patience = time.Minute // for a server to start and to load its list
+
+// server is a process that answers on a port of the loopback.
+type server struct {
+	cmd  *exec.Cmd
+	port int
+}
+
+func (s *server) stop() error {
+	if s.cmd.ProcessState != nil {
+		return nil // stopped for another target of the same server
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop %s: %w", s.cmd.Path, err)
+	}
+	var exit *exec.ExitError
+	if err := s.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return fmt.Errorf("stop %s: %w", s.cmd.Path, err)
+	}
+	return nil
+}
+
+// start runs a server, and waits until it answers.
+func start(ctx context.Context, port int, name string, args ...string) (*server, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{cmd: cmd, port: port}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	defer conn.Close()
+	question := []byte("\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02bl\x07example\x00\x00\x06\x00\x01")
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		_, _ = conn.Write(question) // refused until the port is bound, as is the reading
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := conn.Read(make([]byte, 1500)); err == nil {
+			return s, nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil, errors.Join(s.stop(), fmt.Errorf("%s does not answer on port %d: %s", name, port, &complaints))
+}
+
+func (b *bench) startRbldnsd(ctx context.Context) (*server, error) {
+	port, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, port, "rbldnsd", "-n", "-c", "0", "-b", fmt.Sprintf("127.0.0.1/%d", port), zone+":ip4set:"+b.path("ip4set"))
+}
+
+// startEcho runs this very program.
+func (b *bench) startEcho(ctx context.Context) (*server, error) {
+	port, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Setenv(echoPort, strconv.Itoa(port)); err != nil {
+		return nil, err
+	}
+	return start(ctx, port, self, "-echo")
+}
+
+func (b *bench) startOurs(ctx context.Context) (*server, error) {
+	port, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf(`state: %s
+dns: {listen: ["127.0.0.1:%d"]}
+http: {listen: ""}
+zones: [{name: %s, ns: [ns1.%[3]s]}]
+intake: {smtp: {listen: ""}}
+`, b.path("state"), port, zone)
+	if err := errors.Join(os.Mkdir(b.path("state"), 0o700), os.WriteFile(b.path("config"), []byte(config), 0o600)); err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, port, b.program, "serve", "--config", b.path("config"))
+	if err != nil {
+		return nil, err
+	}
+	load := exec.CommandContext(ctx, b.program, "import", "--config", b.path("config"), "--format", "txt",
+		"--reason", "benchmark", "--permanent", "--yes", b.path("list"))
+	if out, err := load.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("import: %w: %.500s", err, out), s.stop())
+	}
+	// A server that has run for a while has no memory of its import any more.
+	if err := s.stop(); err != nil {
+		return nil, err
+	}
+	return start(ctx, port, b.program, "serve", "--config", b.path("config"))
+}
+
+// freePort returns a port that nobody had a moment ago.
+func freePort(ctx context.Context) (int, error) {
+	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).Port, nil
+}
+
+// round is what one server did in one round; times in µs a question.
+type round struct {
+	user, system, rate, lost, rss float64
+}
+
+func (r round) cpu() float64 { return r.user + r.system }
+
+var (
+	completed = regexp.MustCompile(`Queries completed:\s+(\d+)`)
+	lost      = regexp.MustCompile(`Queries lost:\s+(\d+)`)
+	codes     = regexp.MustCompile(`NOERROR (\d+) \((\d+)`)
+)
+
+// ask has dnsperf ask a server, and wants half of the answers positive, but
+// from the loop, which says nothing.
+func (b *bench) ask(ctx context.Context, t *target) (round, error) {
+	args := append([]string{
+		"-s", "127.0.0.1", "-p", strconv.Itoa(t.server.port), "-d", b.path("questions"),
+		"-l", strconv.Itoa(int(b.length.Seconds())), "-c", strconv.Itoa(b.clients), "-q", strconv.Itoa(b.waiting),
+	}, t.args...)
+	if b.rate > 0 {
+		args = append(args, "-Q", strconv.Itoa(b.rate))
+	}
+	before, err := usage(t.server)
+	if err != nil {
+		return round{}, err
+	}
+	out, err := exec.CommandContext(ctx, "dnsperf", args...).CombinedOutput()
+	if err != nil {
+		return round{}, fmt.Errorf("dnsperf: %w: %s", err, out)
+	}
+	after, err := usage(t.server)
+	if err != nil {
+		return round{}, err
+	}
+	n, missing := number(completed, out), number(lost, out)
+	if n == 0 {
+		return round{}, fmt.Errorf("no question was answered: %s", out)
+	}
+	if m := codes.FindSubmatch(out); t.name != "echo" && (m == nil || string(m[2]) < "49" || string(m[2]) > "51") {
+		return round{}, fmt.Errorf("not half of the answers are positive: %s", out)
+	}
+	perQuestion := func(ticks float64) float64 { return ticks / ticksPerSecond * 1e6 / n }
+	return round{
+		user: perQuestion(after.user - before.user), system: perQuestion(after.system - before.system),
+		rate: n / b.length.Seconds(), lost: missing, rss: after.rss / 1e6,
+	}, nil
+}
+
+func number(pattern *regexp.Regexp, text []byte) float64 {
+	m := pattern.FindSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.ParseFloat(string(m[1]), 64) // digits
+	return n
+}
+
+const ticksPerSecond = 100 // USER_HZ, the same on all of Linux's usual platforms
+
+type used struct{ user, system, rss float64 }
+
+// usage reads what a process has used: proc_pid_stat(5).
+func usage(s *server) (used, error) {
+	path := fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return used{}, err
+	}
+	// The second field is the program's name, which may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	const utime, stime, rss = 14 - 3, 15 - 3, 24 - 3
+	if len(fields) <= rss {
+		return used{}, fmt.Errorf("%s has %d fields", path, len(fields))
+	}
+	var n [3]float64
+	for i, at := range []int{utime, stime, rss} {
+		if n[i], err = strconv.ParseFloat(fields[at], 64); err != nil {
+			return used{}, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return used{user: n[0], system: n[1], rss: n[2] * float64(os.Getpagesize())}, nil
+}
