@@ -87,6 +87,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Listable:  slices.Clone(c.Policy.Listable),
 		Published: zones.Digest(),
 		Brakes:    listing.Brakes(c.Brakes),
+		Journal:   c.Journal.listing(),
 	}
 	for _, z := range c.Zones {
 		settings.Horizon = max(settings.Horizon, z.TTL)

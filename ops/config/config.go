@@ -30,6 +30,7 @@ type Config struct {
 	Lookups         Lookups       `key:"lookups" doc:"What is asked of the DNS about reports."`
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
 	Brakes          Brakes        `key:"brakes" doc:"What the server does to the list by itself before it waits for an operator, who lifts a brake with the command resume."`
+	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`

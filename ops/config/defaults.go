@@ -55,6 +55,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		Lookups:         Lookups{Timeout: lookup.DefaultTimeout},
 		Policy:          PolicyFrom(policy),
 		Brakes:          Brakes(listing.DefaultBrakes()),
+		Journal:         defaultJournal(),
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 20 * time.Second,
 	}

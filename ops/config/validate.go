@@ -34,6 +34,7 @@ func (c *Config) validate(p *problems) {
 	c.validateGuarded(p)
 	c.Policy.validate(p, "policy", c.ListingPolicy())
 	blame(p, "brakes", &c.Brakes, listing.Brakes(c.Brakes).Validate())
+	c.Journal.validate(p, "journal")
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Log.validate(p, "log")
