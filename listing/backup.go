@@ -270,3 +270,16 @@ func removeAll(names ...string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// ActionRotate is what the audit calls a new key for recipients.
+const ActionRotate = "rotate-key"
+
+// NoteRotation leaves word in the audit that recipients are hashed under a new
+// key from now on. The store knows no key.
+func (s *Store) NoteRotation(ctx context.Context, o Order) error {
+	_, err := s.order(ctx, "rotate key", o, 1, func(c *change) ([]Problem, error) {
+		c.note(AuditEntry{Action: ActionRotate, By: o.By, Reason: o.Reason})
+		return nil, nil
+	})
+	return err
+}

@@ -47,15 +47,20 @@ func (o *Observation) normalise() error {
 	case o.At.Unix() <= 0:
 		return fmt.Errorf("received at %s", o.At.Format(time.RFC3339))
 	}
-	for _, text := range append(observationTexts(o), observationNames(o)...) {
-		*text = clip(*text)
+	for _, name := range observationNames(o) {
+		*name = clip(*name)
+	}
+	// The address of a trap, which hosts like to quote, must not even be in the
+	// file: backups of it go elsewhere.
+	for _, text := range observationTexts(o) {
+		*text = clip(withhold(clip(*text), o.TrapDomain))
 	}
 	for _, id := range []*ID{&o.Recipient, &o.Original, &o.Traces.Subject} {
 		*id = id.short()
 	}
 	o.Traces.URLHosts = slices.Clone(o.Traces.URLHosts[:min(len(o.Traces.URLHosts), urlHostLimit)])
 	for i, host := range o.Traces.URLHosts {
-		o.Traces.URLHosts[i] = clip(host)
+		o.Traces.URLHosts[i] = clip(withhold(clip(host), o.TrapDomain))
 	}
 	return nil
 }

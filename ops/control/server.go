@@ -50,8 +50,9 @@ type Options struct {
 	Status   func() Status                                                     // all but Store
 	// Accept publishes what the brakes hold of the exports of a zone, or with no
 	// name of all; nil: there are none.
-	Accept func(zone string) ([]zonefile.Publication, error)
-	Logger *slog.Logger
+	Accept    func(zone string) ([]zonefile.Publication, error)
+	Logger    *slog.Logger
+	RotateKey func(ctx context.Context, o listing.Order) error // makes a new key for recipients
 }
 
 // Server answers the operators' requests. It is an [http.Handler].
@@ -81,6 +82,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/import", s.importList)
 	s.post("/v1/report", s.report)
 	s.post("/v1/reload", s.reload)
+	s.post("/v1/key/rotate", s.rotateKey)
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)

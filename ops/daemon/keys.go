@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/renameio/v2"
 )
 
 // KeyFile is where the keys under which recipients are hashed are, for whoever
@@ -18,6 +20,10 @@ func KeyFile(state string) string { return filepath.Join(state, keyName) }
 // loadKey reads the key under which recipients are hashed, and makes one at the
 // first start. Whoever has the key and the store can test whether an address is
 // a trap; so it is a file of its own, for its owner alone.
+//
+// The file has a key a line, the newest first. Only that is used: the older ones
+// are those that recipients seen before a rotation are hashed under, for whoever
+// has to find out.
 func loadKey(name string) (key [32]byte, err error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -26,7 +32,8 @@ func loadKey(name string) (key [32]byte, err error) {
 	if err != nil {
 		return key, fmt.Errorf("read the recipients' key: %w", err)
 	}
-	raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	newest, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	raw, err := hex.DecodeString(strings.TrimSpace(newest))
 	if err != nil || len(raw) != len(key) {
 		return key, fmt.Errorf("recipients' key %s: want %d hex digits; restore the file, or remove it to start a new one (recipients seen so far will count as others)", name, 2*len(key))
 	}
@@ -50,6 +57,27 @@ func makeKey(name string) (key [32]byte, err error) {
 	return key, nil
 }
 
+// rotateKey puts a new key before those of the file.
+func rotateKey(name string) (key [32]byte, err error) {
+	if _, err := loadKey(name); err != nil {
+		return key, err // nothing is put before what cannot be read
+	}
+	old, err := os.ReadFile(name)
+	if err == nil {
+		_, err = rand.Read(key[:])
+	}
+	if err == nil {
+		err = renameio.WriteFile(name, append([]byte(hex.EncodeToString(key[:])+"\n"), old...), 0o600)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(name))
+	}
+	if err != nil {
+		return key, fmt.Errorf("rotate the recipients' key: %w", err)
+	}
+	return key, nil
+}
+
 // writeNew makes a file for its owner alone, whole and durable or not at all.
 // There must be none of that name.
 func writeNew(name, text string) (err error) {
@@ -66,6 +94,10 @@ func writeNew(name, text string) (err error) {
 	if err := os.Link(f.Name(), name); err != nil {
 		return err
 	}
+	return syncFolder(dir)
+}
+
+func syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func Offline(ctx context.Context, c *config.Config, version string, work func(*c
 	}
 	defer func() { err = errors.Join(err, k.store.Close()) }()
 	server := control.NewServer(control.Options{
-		Store: k.store, Sink: k.desk, Zones: k.zones, Reporter: k.reporter,
+		Store: k.store, Sink: k.desk, Zones: k.zones, Reporter: k.reporter, RotateKey: k.rotateKey,
 		Status: func() control.Status {
 			return control.Status{Version: version, NotReady: []string{"no daemon is running"}, Warnings: c.Warnings()}
 		},

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"backscatter/listing"
+)
+
+// RotateKey makes a new key under which recipients are hashed, and has the
+// judge use it from the next report on. What was seen before stays as it is: until
+// it is out of the policy's window, a recipient that was seen before and after
+// counts as two. The audit has it before it is done.
+func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
+	select {
+	case <-d.reloading: // a reload would bring the former key back
+		defer func() { d.reloading <- struct{}{} }()
+	case <-ctx.Done():
+		return fmt.Errorf("rotate the recipients' key: a reload is under way: %w", ctx.Err())
+	}
+	if err := d.core.rotateKey(ctx, o); err != nil || o.DryRun {
+		return err
+	}
+	old := d.rules.Load()
+	fresh, err := buildRules(old.config, d.key)
+	if err != nil {
+		return err
+	}
+	d.desk.SetJudge(fresh.judge)
+	d.rules.Store(fresh)
+	d.log.Info("the recipients' key was rotated")
+	return nil
+}
+
+// rotateKey notes the rotation and writes the key.
+func (k *core) rotateKey(ctx context.Context, o listing.Order) error {
+	if err := k.store.NoteRotation(ctx, o); err != nil || o.DryRun {
+		return err
+	}
+	key, err := rotateKey(KeyFile(k.rules.Load().config.State))
+	if err != nil {
+		return err
+	}
+	k.key = key
+	return nil
+}
