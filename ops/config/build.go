@@ -223,6 +223,7 @@ func (c *Config) DNSOptions() dnsd.Options {
 		Version:  c.DNS.Version,
 		Hostname: c.DNS.Hostname,
 		Limits: dnsd.Limits{
+			UDPWorkers:   c.DNS.UDPSockets,
 			TCPClients:   c.DNS.MaxTCP,
 			TCPPerClient: c.DNS.MaxTCPPerClient,
 			TCPIdle:      c.DNS.TCPIdle,

@@ -15,7 +15,7 @@ import (
 )
 
 const built = `
-dns: {listen: ["198.18.0.1:53", "192.0.2.53:53"], version: "1.0", max_tcp: 9}
+dns: {listen: ["198.18.0.1:53", "192.0.2.53:53"], version: "1.0", udp_sockets: 3, max_tcp: 9}
 http: {listen: "[2001:db8:1::1]:80"}
 intake: {smtp: {listen: "198.18.0.1:25", max_size: 4096, hostname: trap.example}}
 zones:
@@ -147,7 +147,7 @@ func TestServerOptions(t *testing.T) {
 	t.Parallel()
 	c := parse(t, built)
 	dns := c.DNSOptions()
-	if len(dns.Listen) != 2 || dns.Version != "1.0" || dns.Hostname != "" || dns.Limits.TCPClients != 9 || dns.Limits.TCPIdle != 10*time.Second {
+	if len(dns.Listen) != 2 || dns.Version != "1.0" || dns.Hostname != "" || dns.Limits.TCPClients != 9 || dns.Limits.UDPWorkers != 3 || dns.Limits.TCPIdle != 10*time.Second {
 		t.Errorf("DNS: %+v", dns)
 	}
 	smtp, on := c.SMTPOptions()

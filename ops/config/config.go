@@ -47,6 +47,7 @@ type DNS struct {
 	Listen          []string      `key:"listen" restart:"yes" doc:"Addresses with ports, each for UDP and TCP. An empty host is every address of the machine."`
 	Version         string        `key:"version" restart:"yes" doc:"Answer to version.bind and version.server (class CHAOS). Empty refuses the question."`
 	Hostname        string        `key:"hostname" restart:"yes" doc:"Answer to hostname.bind and id.server (class CHAOS). Empty refuses the question."`
+	UDPSockets      int           `key:"udp_sockets" restart:"yes" doc:"Sockets that answer over UDP on each address, with a thread each. 0 is one for each core that the program may use."`
 	MaxTCP          int           `key:"max_tcp" restart:"yes" doc:"TCP connections served at a time."`
 	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client address served at a time."`
 	TCPIdle         time.Duration `key:"tcp_idle" restart:"yes" doc:"How long a TCP connection may stay without a question (RFC 7766 §6.2.3)."`

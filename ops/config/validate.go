@@ -55,6 +55,7 @@ func (d *DNS) validate(p *problems, key string) {
 	// The answer is one string of a TXT record (RFC 1035 §3.3).
 	validateText(p, key+".version", d.Version, 255)
 	validateText(p, key+".hostname", d.Hostname, 255)
+	validateCount(p, key+".udp_sockets", d.UDPSockets, 0, 4096)
 	validateCount(p, key+".max_tcp", d.MaxTCP, 1, 1_000_000)
 	validateCount(p, key+".max_tcp_per_client", d.MaxTCPPerClient, 1, 1_000_000)
 	validateDuration(p, key+".tcp_idle", d.TCPIdle, 100*time.Millisecond, time.Hour)
