@@ -17,17 +17,36 @@ type Item struct {
 	Prefix netip.Prefix // [listing.PrefixKey] takes it
 }
 
-// Read reads a list that somebody made, for import: [Plain], or [IP4Set] as
-// far as it means addresses. It returns what the file lists, sorted and without
+// Readable lists every format that can be read.
+var Readable = []Format{Plain, IP4Set, IP4TSet, IP4Trie, IP6Trie, Combined, JSONL}
+
+// Formats of rbldnsd that are read only.
+const (
+	IP4TSet Format = "ip4tset" // bare addresses
+	IP4Trie Format = "ip4trie" // addresses and prefixes
+)
+
+// ParseReadable returns the format with the given name, if it can be read.
+func ParseReadable(name string) (Format, error) { return parseFormat(name, Readable) }
+
+// parsers take one line of a format, but for [Combined], which consists of them.
+var parsers = map[Format]func(*reader, []byte) error{
+	Plain: (*reader).plain, JSONL: (*reader).jsonl,
+	IP4Set: (*reader).ip4set, IP4TSet: (*reader).ip4tset, IP4Trie: (*reader).ip4trie, IP6Trie: (*reader).ip6trie,
+}
+
+// Read reads a list that somebody made, for import, as far as it means
+// addresses. It returns what the file lists, sorted and without
 // overlaps, and the lines that cannot be taken. Test points (127.0.0.0/24) are
 // passed over, exclusions are taken out of what they exclude, and repetitions
 // are merged. The error is for a file that is not to be trusted at all.
 func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
-	parse, ok := map[Format]func(*reader, []byte) error{
-		Plain: (*reader).plain, IP4Set: (*reader).ip4set,
-	}[f]
+	parse, ok := parsers[f]
+	if f == Combined {
+		parse, ok = (*reader).combined, true
+	}
 	if !ok {
-		return nil, nil, fmt.Errorf("read format %q: want txt or ip4set", f)
+		return nil, nil, fmt.Errorf("read format %q: want one of %s", f, FormatNames(Readable))
 	}
 	in := &reader{lines: newLines(r), widest: 0}
 	for in.next() {
@@ -54,6 +73,8 @@ type reader struct {
 	excluded []netip.Prefix
 	problems []Problem
 	widest   int // $MAXRANGE4, as bits
+
+	inside func(*reader, []byte) error // takes the lines of the data set that a combined file is in
 }
 
 // line takes one line, or tells why it cannot.

@@ -201,14 +201,14 @@ func TestReadBounds(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add(true, "192.0.2.1-9\n!192.0.2.3\n:2:x\n$MAXRANGE4 /30\n")
-	f.Add(false, "192.0.2.1\r\n2001:db8::/48\n# x")
-	f.Add(true, "192.0.2\n!192.0.2.1\n192.0.2.0/25 :3:x\n0-255\n")
-	f.Fuzz(func(t *testing.T, ip4set bool, text string) {
-		format := zonefile.Plain
-		if ip4set {
-			format = zonefile.IP4Set
-		}
+	f.Add(uint8(1), "192.0.2.1-9\n!192.0.2.3\n:2:x\n$MAXRANGE4 /30\n")
+	f.Add(uint8(0), "192.0.2.1\r\n2001:db8::/48\n# x")
+	f.Add(uint8(1), "192.0.2\n!192.0.2.1\n192.0.2.0/25 :3:x\n0-255\n")
+	f.Add(uint8(4), "2001:db8:1::/48\n!2001:db8:1::/50\n::ffff:7f00:2 :2:x\n")
+	f.Add(uint8(5), "$DATASET ip4set:a @ b\n192.0.2.1\n$DATASET ip6trie @\n2001:db8::\n$DATASET x\n1\n")
+	f.Add(uint8(6), `{"prefix":"192.0.2.1"}`+"\n")
+	f.Fuzz(func(t *testing.T, n uint8, text string) {
+		format := zonefile.Readable[int(n)%len(zonefile.Readable)]
 		items, problems, err := zonefile.Read(strings.NewReader(text), format)
 		if lines := strings.Count(text, "\n") + 1; len(problems) > lines || err != nil && len(problems) < 1000 {
 			t.Fatalf("%d problems of %d lines, %v", len(problems), lines, err)

@@ -248,12 +248,14 @@ func (a *app) importCommand() *cobra.Command {
 	var f orderFlags
 	var u untilFlags
 	var format string
+	var skipBad bool
 	cmd := &cobra.Command{
 		Use:   "import --format F --reason WHY (--for LONG|--permanent) FILE|-",
 		Short: "List by hand what a file holds",
 		Long: `List by hand, with class manual, what a list in a file or on standard input
-holds. Formats: txt (an address or prefix a line), ip4set (rbldnsd's). Lines that
-cannot be taken are all reported, and then nothing is changed.`,
+holds. Formats: txt (an address or prefix a line); ip4set, ip4tset, ip4trie, ip6trie
+and combined (rbldnsd's); jsonl (as export writes it). Lines that cannot be taken are
+all reported, and then nothing is changed, unless --skip-bad says to go on.`,
 		Example: `  printf '192.0.2.7\n192.0.2.8\n' | backscatter import --format txt --reason "list of a friend" --for 168h -`,
 		Args:    exactArgs(1, "one file, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -272,13 +274,14 @@ cannot be taken are all reported, and then nothing is changed.`,
 					return control.OrderResult{}, fmt.Errorf("read %s: %w", args[0], err)
 				}
 				// A request closes its body; the file is read again for the next.
-				return c.Import(ctx, control.ImportRequest{Order: o, Format: format, Until: until}, io.NopCloser(body))
+				return c.Import(ctx, control.ImportRequest{Order: o, Format: format, Until: until, SkipBad: skipBad}, io.NopCloser(body))
 			})
 		},
 	}
 	f.add(cmd.Flags())
 	u.add(cmd.Flags())
-	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: txt or ip4set (required)")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: txt, ip4set, ip4tset, ip4trie, ip6trie, combined or jsonl (required)")
+	cmd.Flags().BoolVar(&skipBad, "skip-bad", false, "leave out the lines that cannot be taken, and print them")
 	a.jsonFlag(cmd)
 	return cmd
 }

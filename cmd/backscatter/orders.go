@@ -129,6 +129,9 @@ func (a *app) printResult(r control.OrderResult) error {
 	for _, p := range r.Problems {
 		fmt.Fprintf(a.out, "! %s: %s\n", p.Key, p.Why)
 	}
+	for _, p := range r.Skipped {
+		fmt.Fprintf(a.out, "! %s\n", p)
+	}
 	if w := r.Withdrawn; w != nil {
 		what := "withdrawn"
 		if r.DryRun {

@@ -10,6 +10,7 @@ import (
 
 	"backscatter/evidence"
 	"backscatter/listing"
+	"backscatter/zonefile"
 )
 
 // SocketName is the name of the control socket in the state folder.
@@ -93,8 +94,9 @@ type UnexemptRequest struct {
 // ImportRequest describes the list that the request's body holds.
 type ImportRequest struct {
 	Order
-	Format string    // one that zonefile.Read knows
-	Until  time.Time // when the listings end; zero for permanent ones
+	Format  string    // one that zonefile.Read knows
+	Until   time.Time // when the listings end; zero for permanent ones
+	SkipBad bool      // leave out lines that cannot be taken, and tell of them
 }
 
 // ReportRequest is the envelope of the message that the request's body holds,
@@ -162,6 +164,8 @@ type OrderResult struct {
 	Problems []listing.Problem `json:"problems,omitempty"`
 
 	Withdrawn *Withdrawn `json:"withdrawn,omitempty"` // by a revocation
+
+	Skipped []zonefile.Problem `json:"skipped,omitempty"` // lines that an import left out
 }
 
 func orderResult(taken int, r listing.Result) OrderResult {

@@ -156,6 +156,7 @@ func (c *Client) order(ctx context.Context, name string, r any) (OrderResult, er
 func (c *Client) Import(ctx context.Context, r ImportRequest, body io.Reader) (OrderResult, error) {
 	q := url.Values{"format": {r.Format}, "reason": {r.Reason}}
 	setIf(q, "dry_run", "1", r.DryRun)
+	setIf(q, "skip_bad", "1", r.SkipBad)
 	setIf(q, "until", r.Until.UTC().Format(time.RFC3339), !r.Until.IsZero())
 	var out OrderResult
 	return out, c.post(ctx, "import", q, body, &out)

@@ -222,7 +222,7 @@ func (s *Server) importList(r *http.Request) (any, error) {
 	// The query alone: Request.FormValue would take the list for a form when a
 	// client calls it one, as curl does.
 	query := r.URL.Query()
-	format, err := zonefile.ParseFormat(query.Get("format"))
+	format, err := zonefile.ParseReadable(query.Get("format"))
 	if err != nil {
 		return nil, badRequest("%w", err)
 	}
@@ -240,7 +240,8 @@ func (s *Server) importList(r *http.Request) (any, error) {
 		return nil, importError(problems, err)
 	}
 	entries, more := manuals(items, until)
-	if problems = append(problems, more...); len(problems) > 0 {
+	problems = append(problems, more...)
+	if len(problems) > 0 && !query.Has("skip_bad") {
 		return nil, importError(problems, fmt.Errorf("%d lines cannot be taken, and nothing was changed", len(problems)))
 	}
 	o, err := s.order(r, Order{Reason: query.Get("reason"), DryRun: query.Get("dry_run") != ""}, len(entries))
@@ -248,7 +249,9 @@ func (s *Server) importList(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	result, err := s.Store.List(r.Context(), o, entries)
-	return orderResult(len(entries), result), err
+	out := orderResult(len(entries), result)
+	out.Skipped = problems
+	return out, err
 }
 
 // manuals turns what a file lists into operator listings, each key once.
