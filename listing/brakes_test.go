@@ -435,3 +435,25 @@ func TestBrakesValidate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What may end by a clock that is ahead may not later, when it was set right and
+// jumps again.
+func TestClockJumpsTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, shift := jumpy(t, filepath.Join(t.TempDir(), "listing.db"), braked())
+		s.listMany(10, time.Now().Add(24*time.Hour))
+		shift.Store(int64(year))
+		time.Sleep(5 * time.Minute)
+		s.want() // so few may go
+		shift.Store(0)
+		time.Sleep(5 * time.Minute)
+		s.listMany(300, time.Now().Add(24*time.Hour))
+		shift.Store(int64(year))
+		time.Sleep(5 * time.Minute)
+		if s.Snapshot().Len() != 300 || s.status().Brakes.Stalled.IsZero() {
+			t.Errorf("%d are left, brakes %+v", s.Snapshot().Len(), s.status().Brakes)
+		}
+		s.verify()
+	})
+}

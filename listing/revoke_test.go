@@ -215,3 +215,31 @@ func TestRevokeInSteps(t *testing.T) {
 		s.verify()
 	})
 }
+
+// What came while the key was exempt renewed nothing then, and does not because
+// something else is withdrawn.
+func TestRevokeExtendsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		for n := range 2 {
+			s.observe(bounce(n, "192.0.2.66", time.Now()))
+			time.Sleep(time.Hour)
+		}
+		before := s.explain("192.0.2.66")
+		prefix := netip.MustParsePrefix("192.0.2.66/32")
+		if _, err := s.Exempt(t.Context(), operator, []listing.Exemption{{Prefix: prefix}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(48 * time.Hour)
+		s.observe(bounce(2, "192.0.2.66", time.Now()))
+		if _, err := s.Unexempt(t.Context(), operator, []netip.Prefix{prefix}); err != nil {
+			t.Fatal(err)
+		}
+		s.revoke(listing.Revocation{Event: id(0)})
+		if x := s.explain("192.0.2.66"); !x.Listed || !x.Until.Equal(before.Until) {
+			t.Errorf("listed %t until %s, was until %s", x.Listed, x.Until, before.Until)
+		}
+		s.verify()
+	})
+}
