@@ -239,8 +239,8 @@ func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
 		datagrams = 100 // fit into the receive buffers of both ends
-		pipelined = 5000
-		drain     = time.Second
+		pipelined = 500
+		drain     = 3 * time.Second
 	)
 	o := options(t)
 	o.Limits.Drain = drain
@@ -269,7 +269,7 @@ func TestStopUnderLoad(t *testing.T) {
 	send(t, tcp, questions)
 	began := time.Now()
 	stop()
-	if took := time.Since(began); took > 2*drain+time.Second {
+	if took := time.Since(began); took > 10*drain {
 		t.Errorf("stopped after %s", took)
 	}
 	if got := counted(t, registry, "backscatter_dns_tcp_connections", nil); got != 0 {
