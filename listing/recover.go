@@ -21,7 +21,10 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 			if st, err = readState(tx); err != nil {
 				return err
 			}
-			published, wide, err = visible(tx, st.holes)
+			if published, wide, err = visible(tx, st.holes); errors.Is(err, ErrDamaged) {
+				wide = st.meta.Widths
+				published, err = s.prove(tx, &st.meta, st.holes)
+			}
 			return err
 		})
 	})
