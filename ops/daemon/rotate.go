@@ -18,7 +18,7 @@ func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
 	case <-ctx.Done():
 		return fmt.Errorf("rotate the recipients' key: a reload is under way: %w", ctx.Err())
 	}
-	if err := d.core.rotateKey(ctx, o); err != nil || o.DryRun {
+	if err := d.rotateKey(ctx, o); err != nil || o.DryRun {
 		return err
 	}
 	old := d.rules.Load()
