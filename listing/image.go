@@ -335,7 +335,7 @@ func (s *Store) recoverState() (state, *Snapshot, error) {
 func (s *Store) writeImage(snap *Snapshot) {
 	s.imaging.Lock()
 	defer s.imaging.Unlock()
-	if snap == nil || snap.Len() < s.imageFrom || s.imaged.Load() == snap.sequence {
+	if snap == nil || int64(snap.Len()) < s.imageFrom.Load() || s.imaged.Load() == snap.sequence {
 		return
 	}
 	name := imageName(s.path)

@@ -52,7 +52,7 @@ type Store struct {
 	requests  chan *request
 	running   atomic.Bool
 	imaging   sync.Mutex    // guards the file of the image
-	imageFrom int           // entries, for an image to be written; tests lower it
+	imageFrom atomic.Int64  // entries, for an image to be written; tests lower it
 	imaged    atomic.Uint64 // sequence of the image that this store wrote last
 	done      chan struct{} // closed when no request will be answered any more
 	doneOnce  sync.Once
@@ -97,14 +97,14 @@ func Open(path string, o Options) (*Store, error) {
 
 func newStore(path string, logger *slog.Logger) *Store {
 	s := &Store{
-		path:      path,
-		log:       logger,
-		requests:  make(chan *request, queueLength),
-		done:      make(chan struct{}),
-		commit:    (*bolt.Tx).Commit,
-		clock:     clock,
-		imageFrom: imageFrom,
+		path:     path,
+		log:      logger,
+		requests: make(chan *request, queueLength),
+		done:     make(chan struct{}),
+		commit:   (*bolt.Tx).Commit,
+		clock:    clock,
 	}
+	s.imageFrom.Store(imageFrom)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -65,7 +65,7 @@ func Due(now, last time.Time, every time.Duration) bool { return due(now, last, 
 func (s *Store) SetClock(now func() time.Time) { s.clock = now }
 
 // ImageAlways has the store write an image however few entries it has.
-func (s *Store) ImageAlways() { s.imageFrom = 0 }
+func (s *Store) ImageAlways() { s.imageFrom.Store(0) }
 
 // FromImage reports whether what is published can be made from the image.
 func (s *Store) FromImage() bool {
