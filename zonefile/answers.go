@@ -268,15 +268,15 @@ func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
 // statusCopied is the part of the status that follows from the serial, so that
 // transfers and files can carry it.
 func statusCopied(s *listing.Snapshot) []string {
-	told := []string{
-		fmt.Sprintf("serial=%d", s.Serial()),
-		"time=" + stamp(s.Time()),
-		fmt.Sprintf("entries=%d", s.Len()),
-	}
+	told := statusWords(s.Serial(), s.Time(), s.Len())
 	if at := s.Decommissioned(); !at.IsZero() {
 		told = append(told, "decommissioned="+stamp(at))
 	}
 	return told
+}
+
+func statusWords(serial uint32, published time.Time, entries int) []string {
+	return []string{fmt.Sprintf("serial=%d", serial), "time=" + stamp(published), fmt.Sprintf("entries=%d", entries)}
 }
 
 // StatusTXT returns the record that transfers and files carry for _status.
