@@ -254,9 +254,13 @@ func (z *Zone) StatusOwner() string { return statusLabel + "." + z.Name }
 // Status returns the strings of the TXT record of _status: serial, time and
 // number of entries of the whole list, which every copy of the zone has, and
 // then time and age of the newest evidence, which only the live server knows.
-// They let any monitor measure a mirror with dig.
+// They let any monitor measure a mirror with dig. A mirror of ours tells instead
+// when what it has was made, and how old that is.
 func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
 	told := statusCopied(s)
+	if !z.copied.IsZero() {
+		return append(told, "mirror="+stamp(z.copied), fmt.Sprintf("age=%d", max(0, now.Sub(z.copied))/time.Second))
+	}
 	newest := s.NewestEvidence()
 	if newest.IsZero() {
 		return append(told, "evidence=none")

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -128,6 +131,8 @@ func (b *batch) sign(key *SigningKey) error {
 		Zone: b.list.Zone.bare(), Serial: b.list.Snapshot.Serial(),
 		Created: stampAt(b.list.Snapshot, b.list.Now).UTC().Truncate(time.Second),
 		Ended:   b.list.Snapshot.Decommissioned().UTC(),
+
+		Published: b.list.Snapshot.Time().UTC(), Settings: b.list.Zone.settings(),
 	}
 	m.Expires = m.Created.Add(manifestLifetime)
 	for _, f := range b.files {
@@ -171,7 +176,26 @@ func (b *batch) replace(now time.Time) ([]File, error) {
 		}
 		done = append(done, files...)
 	}
-	return done, nil
+	return done, b.dropSignature()
+}
+
+// dropSignature removes the signature of an earlier manifest when there is no key
+// any more: beside another manifest it only says that somebody changed that.
+func (b *batch) dropSignature() error {
+	if len(b.sealing) > 1 {
+		return nil
+	}
+	name := filepath.Join(b.dir, SignatureName)
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := b.reach("remove " + SignatureName); err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil {
+		return err
+	}
+	return syncDir(b.dir)
 }
 
 func (b *batch) replaceGroup(group []*batchFile, mtime time.Time) (done []File, err error) {

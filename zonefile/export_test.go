@@ -1,6 +1,8 @@
 package zonefile
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 
 	"backscatter/listing"
@@ -19,3 +21,14 @@ var NewGzipper = newGzipper
 
 // StopBefore lets fn fail before any step of the next publications.
 func (p *Publisher) StopBefore(fn func(step string) error) { p.step = fn }
+
+// ReadCopied returns what a mirror takes of lines, up to the first that it does
+// not.
+func ReadCopied(lines []byte) (entries []listing.Entry) {
+	r := &copyReader{hasURL: true}
+	_, _ = r.lines(bufio.NewReaderSize(bytes.NewReader(lines), copyBuffer), func(e listing.Entry) bool {
+		entries = append(entries, e)
+		return true
+	})
+	return entries
+}

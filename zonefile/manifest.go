@@ -33,9 +33,12 @@ type Manifest struct {
 	Serial  uint32    `json:"serial"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
+	// Published is when the list came to be as it is, which _status tells.
+	Published time.Time `json:"published"`
 	// Ended is when the list was taken out of service for good.
-	Ended time.Time      `json:"decommissioned,omitzero"`
-	Files []ManifestFile `json:"files"`
+	Ended    time.Time      `json:"decommissioned,omitzero"`
+	Settings *Settings      `json:"settings"`
+	Files    []ManifestFile `json:"files"`
 }
 
 // ManifestFile is one of them.

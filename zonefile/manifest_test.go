@@ -169,6 +169,33 @@ func TestPublishStopped(t *testing.T) {
 	}
 }
 
+// TestKeyRemoved takes the key away: the signature goes with it, also when a crash
+// came in between.
+func TestKeyRemoved(t *testing.T) {
+	t.Parallel()
+	d, _ := signedDesk(t)
+	must(d.Publish(made))(t)
+	d.options.Key = nil
+	unsigned := must(zonefile.NewPublisher(d.options))(t)
+	stopped := errors.New("stopped")
+	unsigned.StopBefore(func(step string) error {
+		if step == "remove "+zonefile.SignatureName {
+			return stopped
+		}
+		return nil
+	})
+	if _, err := unsigned.Publish(made); !errors.Is(err, stopped) {
+		t.Fatalf("not stopped: %v", err)
+	}
+	must(must(zonefile.NewPublisher(d.options))(t).Publish(made))(t)
+	if _, err := os.Stat(filepath.Join(d.dir, zonefile.SignatureName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the signature is there still: %v", err)
+	}
+	if err := must(zonefile.ReadManifest(d.dir))(t).Verify(d.dir); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMinisign lets the original program verify what we sign, and lets us sign
 // with a key that it made.
 func TestMinisign(t *testing.T) {

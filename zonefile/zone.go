@@ -51,6 +51,8 @@ type Zone struct {
 	// Hosts has the addresses of name servers whose names lie in the zone. One
 	// that is missing here has the addresses of the apex.
 	Hosts map[string][]netip.Addr
+
+	copied time.Time // of a mirror: when the publisher made what it answers from
 }
 
 // bare is the name without its final dot.
