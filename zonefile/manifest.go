@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"aead.dev/minisign"
@@ -78,12 +79,18 @@ func OpenManifest(dir string, key minisign.PublicKey) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	if !minisign.Verify(key, text, signature) {
+	return openManifest(dir, text, signature, &key)
+}
+
+// openManifest decodes a manifest of the directory, if the key, unless it is nil,
+// signed it.
+func openManifest(dir string, text, signature []byte, key *minisign.PublicKey) (Manifest, error) {
+	if key != nil && !minisign.Verify(*key, text, signature) {
 		return Manifest{}, fmt.Errorf("%s: the signature beside it is not that of key %016X on these bytes", filepath.Join(dir, ManifestName), key.ID())
 	}
 	m, err := decodeManifest(text)
-	if err != nil {
-		return Manifest{}, err
+	if err != nil || key == nil {
+		return m, err
 	}
 	var s minisign.Signature
 	if err := s.UnmarshalText(signature); err != nil {
@@ -95,8 +102,25 @@ func OpenManifest(dir string, key minisign.PublicKey) (Manifest, error) {
 	return m, nil
 }
 
+// ReadPublicKey reads the public half of a key: the text of its file, or the one
+// line in it that matters.
+func ReadPublicKey(text string) (*minisign.PublicKey, error) {
+	lines := strings.Fields(text)
+	var key minisign.PublicKey
+	if len(lines) == 0 {
+		return nil, errors.New("no public key of minisign: it is empty")
+	}
+	if err := key.UnmarshalText([]byte(lines[len(lines)-1])); err != nil {
+		return nil, fmt.Errorf("no public key of minisign: %w", err)
+	}
+	return &key, nil
+}
+
 func decodeManifest(text []byte) (m Manifest, err error) {
 	if err := json.Unmarshal(text, &m); err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", ManifestName, err)
+	}
+	if err := checkName("zone", m.Zone); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", ManifestName, err)
 	}
 	for _, f := range m.Files {
