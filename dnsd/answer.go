@@ -18,6 +18,9 @@ const (
 	leastTTL = 30
 	// statusTTL is short, as _status tells an age.
 	statusTTL = 30
+	// limitedTTL is that of what is answered because of who asks, which may change
+	// any moment.
+	limitedTTL = 60
 )
 
 // Transport is how a packet came.
@@ -41,6 +44,8 @@ type View struct {
 	Version  string    // for CHAOS version.bind; empty: not told
 	Hostname string    // for CHAOS hostname.bind; empty: not told
 	Now      time.Time // to the second is enough
+	Rules    *Rules    // nil: there are none
+	Client   netip.Addr
 }
 
 // Verdict says what became of a packet, for those who count.
@@ -49,7 +54,10 @@ type Verdict struct {
 	Type      uint16 // as asked; 0 when the packet has no whole question
 	Rcode     int
 	Truncated bool
+	Cookies   Cookies
 	Err       error // why the answer is SERVFAIL, if it is for a reason of ours
+
+	reason int // of Dropped
 }
 
 // Answer appends to dst the message that answers a packet, or nothing when the
@@ -60,17 +68,53 @@ func Answer(dst, packet []byte, over Transport, v View) ([]byte, Verdict) {
 	if !ok {
 		return dst, Verdict{Kind: Dropped}
 	}
-	r := v.resolve(&q, over)
-	out, truncated, err := r.append(dst, &q, q.limit(over))
-	if err != nil {
-		r = failure(Failed, dns.RcodeServerFailure, noError)
-		out, _, _ = r.append(dst, &q, q.limit(over)) // has no records, the only part that can fail
-	}
-	return out, Verdict{Kind: r.kind, Type: q.qtype, Rcode: r.rcode, Truncated: truncated, Err: err}
+	v.examine(&q)
+	return v.respond(dst, &q, over)
 }
 
-// resolve decides what to answer.
+// respond appends the message that answers a request which was examined and, if
+// there are limits, weighed.
+func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict) {
+	verdict := Verdict{Type: q.qtype, Cookies: q.cookies}
+	r := v.resolve(q, over)
+	verdict.Kind, verdict.Rcode = r.kind, r.rcode
+	if r.kind == Dropped {
+		verdict.reason = r.reason
+		return dst, verdict
+	}
+	out, truncated, err := r.append(dst, q, q.room(over))
+	if err != nil {
+		r = failure(Failed, dns.RcodeServerFailure, noError)
+		verdict.Kind, verdict.Rcode, verdict.Err = r.kind, r.rcode, err
+		out, _, _ = r.append(dst, q, q.room(over)) // has no records, the only part that can fail
+	}
+	verdict.Truncated = truncated
+	return out, verdict
+}
+
+// resolve decides what to answer, as far as the rules let it be answered.
 func (v *View) resolve(q *request, over Transport) reply {
+	switch q.limit {
+	case dropped:
+		return reply{kind: Dropped, reason: overRate}
+	case slipped:
+		return reply{kind: Limited, truncated: true, extended: noError}
+	}
+	r := v.decide(q, over)
+	if q.access == nil || r.always {
+		return r
+	}
+	switch {
+	case q.access.Action == Ignore:
+		return reply{kind: Dropped, reason: ignored}
+	case q.access.Action == Refuse && r.authoritative:
+		return failure(Denied, dns.RcodeRefused, int(dns.ExtendedErrorCodeProhibited))
+	}
+	return r
+}
+
+// decide finds the answer.
+func (v *View) decide(q *request, over Transport) reply {
 	switch {
 	case q.fault == dns.RcodeNotImplemented:
 		return failure(NotImplemented, q.fault, int(dns.ExtendedErrorCodeNotSupported))
@@ -78,6 +122,10 @@ func (v *View) resolve(q *request, over Transport) reply {
 		return failure(BadVersion, q.fault, noError)
 	case q.fault != dns.RcodeSuccess:
 		return failure(Malformed, q.fault, noError)
+	case q.wantsCookie(over, v.Rules):
+		return failure(Cookie, dns.RcodeBadCookie, noError)
+	case len(q.question) == 0:
+		return aboutCookie(q)
 	case q.qclass == dns.ClassCHAOS:
 		return v.chaos(q)
 	case q.qclass != dns.ClassINET:
@@ -154,7 +202,10 @@ func (a *answerer) inZone(kind zonefile.Kind, addr netip.Addr) {
 		a.apex()
 	case kind == zonefile.Status:
 		a.status()
+	case kind.IsAddress() && a.denied(addr):
+		a.deny()
 	case kind.IsAddress():
+		a.always = testPoints.Contains(addr)
 		if e, ok := a.zone.Lookup(a.Snapshot, addr); ok {
 			a.listed(addr, e)
 			return
@@ -183,7 +234,7 @@ func (a *answerer) host() {
 		a.negative(below)
 		return
 	}
-	a.kind = Apex // counted with the zone's own names
+	a.kind, a.always = Apex, true // counted with the zone's own names
 	for _, rr := range records {
 		if a.wants(rr.Header().Rrtype, dns.TypeA) {
 			rr.Header().Name = owner // in the case that was asked
@@ -212,7 +263,7 @@ func (a *answerer) transfer(kind zonefile.Kind) {
 
 // apex answers for the zone's own name.
 func (a *answerer) apex() {
-	a.kind = Apex
+	a.kind, a.always = Apex, true
 	records := append([]dns.RR{a.zone.SOA(a.Snapshot.Sequence())}, a.zone.NSRecords()...)
 	records = append(records, a.zone.ApexRecords(a.Snapshot)...)
 	for _, rr := range records {

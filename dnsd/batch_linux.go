@@ -1,7 +1,7 @@
 package dnsd
 
 import (
-	"errors"
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +12,8 @@ const (
 	// controlSize is room for what the kernel tells of a packet's destination:
 	// one header and one in6_pktinfo (RFC 3542 §6), the larger of the two.
 	controlSize = 64
+	// busyFor is how many packets in a row that come alone end a busy time.
+	busyFor = 16
 )
 
 // batch is the memory of one worker: what the kernel fills with packets, and
@@ -23,6 +25,7 @@ type batch struct {
 	controls [batchSize][controlSize / 8]uint64
 	packets  [batchSize][udpBuffer]byte
 	used     int // how many of in the kernel has changed
+	busy     int // how many single packets may follow before there is no longer much to do
 	told     bool
 }
 
@@ -43,7 +46,36 @@ func newBatch(told bool) *batch {
 }
 
 // receive waits for one packet, and takes what else is there.
+//
+// While there is much to do it first looks without waiting, and if there is
+// nothing lets others run once before it sleeps: then who asks can go on asking,
+// and the next batch is a large one. Neither call is told to Go's scheduler, as
+// neither waits; only sleeping is. A lone client never meets any of this.
 func (b *batch) receive(fd int) (int, error) {
+	b.rearm()
+	for try := 0; try < 2 && b.busy > 0; try++ {
+		if n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_DONTWAIT, 0, 0); errno == 0 {
+			return b.took(int(n)), nil
+		}
+		if try == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
+		}
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_WAITFORONE, 0, 0)
+		switch errno {
+		case 0:
+			return b.took(int(n)), nil
+		case unix.EINTR:
+		default:
+			b.used = 1
+			return 0, errno
+		}
+	}
+}
+
+// rearm makes the headers that the kernel has changed say again what it may fill.
+func (b *batch) rearm() {
 	for i := range b.used {
 		h := &b.in[i].Hdr
 		h.Namelen = unix.SizeofSockaddrInet6
@@ -54,18 +86,18 @@ func (b *batch) receive(fd int) (int, error) {
 		b.vectors[i].SetLen(udpBuffer)
 	}
 	b.used = 0
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_WAITFORONE, 0, 0)
-		switch errno {
-		case 0:
-			b.used = int(n)
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			b.used = 1
-			return 0, errno
-		}
+}
+
+// took notes how many packets came at once.
+func (b *batch) took(n int) int {
+	b.used = n
+	switch {
+	case n > 1:
+		b.busy = busyFor
+	case b.busy > 0:
+		b.busy--
 	}
+	return n
 }
 
 // nothing reports whether the last batch is what an empty socket gives that was
@@ -81,7 +113,7 @@ func (b *batch) answer(w *worker, n int) int {
 			continue
 		}
 		length := min(int(in.Len), udpBuffer)
-		out := w.handle(b.packets[i][:length])
+		out := w.handle(b.packets[i][:length], clientAddr(&b.clients[i]))
 		if len(out) == 0 {
 			continue
 		}
@@ -93,6 +125,14 @@ func (b *batch) answer(w *worker, n int) int {
 	}
 	w.done()
 	return answers
+}
+
+// clientAddr returns the address that the kernel told of a packet's sender.
+func clientAddr(raw *unix.RawSockaddrInet6) netip.Addr {
+	if raw.Family == unix.AF_INET6 {
+		return netip.AddrFrom16(raw.Addr)
+	}
+	return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(raw)).Addr)
 }
 
 // leaveFrom makes an answer leave from the address that was asked: a resolver
@@ -119,13 +159,18 @@ func (b *batch) leaveFrom(h *unix.Msghdr, i int) {
 
 // send sends the first n answers. One that cannot be sent (no route, a forged
 // address, a full queue) is counted and passed over: the asker will ask again.
+// Go's scheduler is told only when the queue is full and there is a wait.
 func (b *batch) send(fd, n int, counts *tally) {
 	for sent := 0; sent < n; {
-		done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.out[sent])), uintptr(n-sent), 0, 0, 0)
-		switch {
-		case errno == 0:
+		done, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.out[sent])), uintptr(n-sent), unix.MSG_DONTWAIT, 0, 0)
+		if errno == unix.EAGAIN {
+			done, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.out[sent])), uintptr(n-sent), 0, 0, 0)
+		}
+		switch errno {
+		case 0:
 			sent += int(done)
-		case !errors.Is(errno, unix.EINTR):
+		case unix.EINTR:
+		default:
 			counts.dropped[notSent].Add(1)
 			sent++
 		}

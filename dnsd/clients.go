@@ -24,6 +24,7 @@ type clients struct {
 // client is one TCP connection.
 type client struct {
 	conn  *net.TCPConn
+	addr  netip.Addr
 	from  netip.Prefix
 	place *list.Element // in clients.idlest; nil when it has left
 }
@@ -35,7 +36,7 @@ func newClients(l Limits, m *metrics) *clients {
 // enter takes a connection in, and closes another one if that is needed.
 func (c *clients) enter(conn *net.TCPConn) *client {
 	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-	cl := &client{conn: conn, from: clientOf(remote.Addr())}
+	cl := &client{conn: conn, addr: remote.Addr().Unmap(), from: clientOf(remote.Addr())}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

@@ -8,12 +8,17 @@ func Worker(view func() View) (handle func(packet []byte) []byte, quick func(pac
 	handle = func(packet []byte) []byte {
 		w.view, w.loaded = view(), true
 		defer w.done()
-		return w.handle(packet)
+		return w.handle(packet, w.view.Client)
 	}
 	quick = func(packet []byte) ([]byte, Verdict, bool) {
 		w.view, w.loaded = view(), true
 		defer w.done()
-		return w.quick(packet)
+		q, ok := parse(packet)
+		if !ok {
+			return nil, Verdict{}, false
+		}
+		w.view.examine(&q)
+		return w.quick(packet, &q)
 	}
 	return handle, quick
 }

@@ -23,7 +23,10 @@ const (
 	Status                     // _status
 	Transfer                   // a whole zone, or what changed
 	Chaos                      // who we are
+	Cookie                     // a DNS cookie, and nothing else
 	Refused                    // outside the zones, or not allowed
+	Limited                    // over a limit: truncated, or told that nothing is listed
+	Denied                     // an access rule refuses, or says what to answer
 	Malformed                  // no well-formed question
 	BadVersion                 // a version of EDNS that we do not speak
 	NotImplemented             // an operation that we do not do
@@ -32,8 +35,8 @@ const (
 )
 
 var kindNames = [kinds]string{
-	"dropped", "listed", "unlisted", "partial", "no_address", "apex", "status", "transfer", "chaos",
-	"refused", "malformed", "bad_version", "not_implemented", "failed",
+	"dropped", "listed", "unlisted", "partial", "no_address", "apex", "status", "transfer", "chaos", "cookie",
+	"refused", "limited", "denied", "malformed", "bad_version", "not_implemented", "failed",
 }
 
 // String returns the kind's name.
@@ -53,9 +56,9 @@ var (
 	}
 	countedRcodes = [...]int{
 		dns.RcodeSuccess, dns.RcodeFormatError, dns.RcodeServerFailure, dns.RcodeNameError,
-		dns.RcodeNotImplemented, dns.RcodeRefused, dns.RcodeBadVers,
+		dns.RcodeNotImplemented, dns.RcodeRefused, dns.RcodeBadVers, dns.RcodeBadCookie,
 	}
-	rcodeNames = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"}
+	rcodeNames = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS", "BADCOOKIE"}
 )
 
 const other = "other"
@@ -64,10 +67,12 @@ const other = "other"
 const (
 	noQuestion  = iota // an answer, or less than a header
 	notSent            // the answer could not be sent
+	overRate           // the client gets too many answers
+	ignored            // an access rule says so
 	dropReasons        //
 )
 
-var dropNames = [dropReasons]string{"no_question", "not_sent"}
+var dropNames = [dropReasons]string{"no_question", "not_sent", "rate_limit", "access_rule"}
 
 // tally counts what one worker did. Workers have one each, so that they do not
 // take the counter from each other's cache; [metrics] adds them up.
@@ -78,6 +83,7 @@ type tally struct {
 	answers   [kinds][len(countedTypes) + 1][len(countedRcodes) + 1]atomic.Uint64
 	truncated atomic.Uint64
 	dropped   [dropReasons]atomic.Uint64
+	cookies   [cookieKinds]atomic.Uint64
 }
 
 // family is the IP version of a packet.
@@ -93,9 +99,10 @@ var familyNames = [families]string{"ipv4", "ipv6"}
 
 func (t *tally) count(v Verdict) {
 	if v.Kind == Dropped {
-		t.dropped[noQuestion].Add(1)
+		t.dropped[v.reason].Add(1)
 		return
 	}
+	t.cookies[v.Cookies].Add(1)
 	t.answers[v.Kind][indexOf(countedTypes[:], v.Type)][indexOf(countedRcodes[:], v.Rcode)].Add(1)
 	if v.Truncated {
 		t.truncated.Add(1)
@@ -120,6 +127,7 @@ type metrics struct {
 	answers   *prometheus.Desc
 	truncated *prometheus.Desc
 	dropped   *prometheus.Desc
+	cookies   *prometheus.Desc
 
 	panics      prometheus.Counter
 	connections prometheus.Gauge
@@ -142,6 +150,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Answers that did not fit and sent the asker to TCP.", []string{"transport", "family"}, nil),
 		dropped: prometheus.NewDesc("backscatter_dns_dropped_total",
 			"Packets that got no answer, by reason.", []string{"transport", "family", "reason"}, nil),
+		cookies: prometheus.NewDesc("backscatter_dns_cookies_total",
+			"Answers by what the question brought along of DNS cookies: none, a client's alone, a bad one or a good one of the server.",
+			[]string{"transport", "family", "cookie"}, nil),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "backscatter_dns_panics_total",
 			Help: "Questions that made the server panic and were answered SERVFAIL.",
@@ -181,6 +192,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.answers
 	ch <- m.truncated
 	ch <- m.dropped
+	ch <- m.cookies
 }
 
 // Collect implements [prometheus.Collector].
@@ -220,6 +232,9 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 	for reason := range sum.dropped {
 		send(m.dropped, sum.dropped[reason].Load(), dropNames[reason])
 	}
+	for kind := range sum.cookies {
+		send(m.cookies, sum.cookies[kind].Load(), Cookies(kind).String())
+	}
 }
 
 func (t *tally) add(o *tally) {
@@ -233,6 +248,9 @@ func (t *tally) add(o *tally) {
 	t.truncated.Add(o.truncated.Load())
 	for reason := range t.dropped {
 		t.dropped[reason].Add(o.dropped[reason].Load())
+	}
+	for kind := range t.cookies {
+		t.cookies[kind].Add(o.cookies[kind].Load())
 	}
 }
 

@@ -24,6 +24,7 @@ type worker struct {
 	server  *Server
 	counts  *tally
 	view    View // of the batch; without zones and snapshot until the first packet
+	asked   request
 	loaded  bool
 	library library
 	scratch []byte
@@ -38,7 +39,7 @@ func (w *worker) done() { w.view, w.loaded = View{}, false }
 
 // handle answers one packet, come what may, and returns the answer, which may
 // stand in the packet's own buffer.
-func (w *worker) handle(packet []byte) (out []byte) {
+func (w *worker) handle(packet []byte, client netip.Addr) (out []byte) {
 	defer func() {
 		if p := recover(); p != nil {
 			out = w.keep(packet, w.server.rescue(w.scratch[:0], packet, UDP, w.counts, p))
@@ -47,11 +48,18 @@ func (w *worker) handle(packet []byte) (out []byte) {
 	if !w.loaded {
 		w.view, w.loaded = w.server.view(), true
 	}
-	if out, verdict, ok := w.quick(packet); ok {
+	w.view.Client = client
+	q := &w.asked
+	if !q.read(packet) {
+		w.counts.count(Verdict{Kind: Dropped})
+		return nil
+	}
+	w.server.admit(q, UDP, &w.view)
+	if out, verdict, ok := w.quick(packet, q); ok {
 		w.counts.count(verdict)
 		return out
 	}
-	return w.keep(packet, w.server.answer(w.scratch[:0], packet, UDP, w.counts, w.view))
+	return w.keep(packet, w.server.answer(w.scratch[:0], q, UDP, w.counts, &w.view))
 }
 
 // keep moves an answer from the scratch, which the next one needs.
@@ -59,21 +67,18 @@ func (w *worker) keep(packet, answer []byte) []byte { return append(packet[:0], 
 
 // quick answers a packet in its own buffer if it is one of the many. If not,
 // it leaves the packet as it was.
-func (w *worker) quick(packet []byte) ([]byte, Verdict, bool) {
-	q, ok := parse(packet)
-	if !ok || q.fault != dns.RcodeSuccess || q.qclass != dns.ClassINET || !w.view.ready() ||
-		q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
+func (w *worker) quick(packet []byte, q *request) ([]byte, Verdict, bool) {
+	if q.fault != dns.RcodeSuccess || q.qclass != dns.ClassINET || !w.view.ready() ||
+		q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR || !q.plain(w.view.Rules) {
 		return nil, Verdict{}, false
 	}
 	zone, cut := w.view.Zones.FindWire(q.name)
 	if zone == nil {
 		return nil, Verdict{}, false
 	}
-	d := draft{out: packet[:headerSize+len(q.question)], room: q.limit(UDP), flags: q.flags, edns: q.edns.asked, do: q.edns.do}
-	if q.edns.asked {
-		d.room -= optSize
-	}
-	verdict := Verdict{Type: q.qtype}
+	d := draft{out: packet[:headerSize+len(q.question)], room: q.room(UDP) - q.optSize(), asked: q}
+	verdict := Verdict{Type: q.qtype, Cookies: q.cookies}
+	ok := false
 	switch kind, addr := zonefile.ParseLabels(q.name[:cut]); {
 	case kind == zonefile.Apex:
 		verdict.Kind = Apex
@@ -143,9 +148,7 @@ func (w *worker) listed(d *draft, zone *zonefile.Zone, cut int, addr netip.Addr,
 type draft struct {
 	out     []byte // the packet up to where the answer is written
 	room    int    // how long it may be without an OPT record
-	flags   uint16 // the asker's
-	edns    bool   // an OPT record is to be there
-	do      bool   //
+	asked   *request
 	records [3]uint16
 }
 
@@ -160,11 +163,11 @@ func (d *draft) begin(rrtype uint16, ttl uint32) {
 // finish writes the OPT record and the header, of which the ID and the count of
 // questions stay as they are. The flags are as appendHeader explains them.
 func (d *draft) finish(rcode int) []byte {
-	if d.edns {
+	if d.asked.edns.asked {
 		d.records[2]++
-		d.out = appendOPT(d.out, d.do, rcode, noError)
+		d.out = appendOPT(d.out, d.asked, rcode, noError, "")
 	}
-	binary.BigEndian.PutUint16(d.out[2:], flagQR|flagAA|d.flags&flagRD|uint16(rcode))
+	binary.BigEndian.PutUint16(d.out[2:], flagQR|flagAA|d.asked.flags&flagRD|uint16(rcode))
 	for i, n := range d.records {
 		binary.BigEndian.PutUint16(d.out[6+2*i:], n)
 	}

@@ -17,8 +17,12 @@ const noError = -1
 type reply struct {
 	kind          Kind
 	rcode         int
+	reason        int  // of Dropped
+	always        bool // whoever asks
 	authoritative bool
-	extended      int // RFC 8914, or noError
+	truncated     bool
+	extended      int    // RFC 8914, or noError
+	words         string // with it
 
 	names      map[string]int // where the packet has names that the records repeat
 	answer     []dns.RR
@@ -42,7 +46,7 @@ func (r *reply) append(dst []byte, q *request, limit int) ([]byte, bool, error) 
 		}
 		switch {
 		case len(out)-len(dst) <= limit:
-			return out, false, nil
+			return out, r.truncated, nil
 		case r.extended != noError:
 			r.extended = noError
 		case len(r.additional) > 0:
@@ -72,7 +76,7 @@ func (r *reply) pack(dst []byte, q *request, truncated bool) ([]byte, error) {
 		}
 	}
 	if q.edns.asked {
-		out = appendOPT(out, q.edns.do, r.rcode, r.extended)
+		out = appendOPT(out, q, r.rcode, r.extended, r.words)
 	}
 	return out, nil
 }
@@ -81,6 +85,7 @@ func (r *reply) pack(dst []byte, q *request, truncated bool) ([]byte, error) {
 // (RFC 1035 §4.1.1). AD stays clear, since nothing was validated (RFC 6840 §5.8),
 // and so does CD in an authoritative answer (RFC 4035 §3.1.6).
 func appendHeader(dst []byte, q *request, r *reply, truncated bool) []byte {
+	truncated = truncated || r.truncated
 	flags := flagQR | q.flags&flagRD | uint16(q.opcode)<<opcodeShift | uint16(r.rcode)&0xF
 	if r.authoritative {
 		flags |= flagAA
@@ -117,10 +122,10 @@ func appendRecord(out []byte, base int, rr dns.RR, names map[string]int) ([]byte
 
 // appendOPT writes the record that answers an asker's own (RFC 6891 §6.1.1):
 // version 0, the upper bits of the rcode, DO as it was asked (RFC 3225 §3), all
-// other flags clear.
-func appendOPT(dst []byte, do bool, rcode, extended int) []byte {
+// other flags clear, and the options that it asked for.
+func appendOPT(dst []byte, q *request, rcode, extended int, words string) []byte {
 	var flags uint16
-	if do {
+	if q.edns.do {
 		flags = flagDO
 	}
 	dst = append(dst, 0)
@@ -128,11 +133,40 @@ func appendOPT(dst []byte, do bool, rcode, extended int) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, maxUDP)
 	dst = append(dst, byte(rcode>>4), 0)
 	dst = binary.BigEndian.AppendUint16(dst, flags)
-	if extended == noError {
-		return append(dst, 0, 0)
+	dst = append(dst, 0, 0)
+	start := len(dst)
+	if q.cookies != NoCookie { // RFC 7873 §5.2
+		dst = append(appendOption(dst, dns.EDNS0COOKIE, cookieSize), q.cookie[:]...)
 	}
-	dst = binary.BigEndian.AppendUint16(dst, optionHead+2)
-	dst = binary.BigEndian.AppendUint16(dst, dns.EDNS0EDE)
-	dst = binary.BigEndian.AppendUint16(dst, 2)
-	return binary.BigEndian.AppendUint16(dst, uint16(extended)) // RFC 8914 §2, no text
+	if q.nsid != "" { // RFC 5001 §2.3
+		dst = append(appendOption(dst, dns.EDNS0NSID, len(q.nsid)), q.nsid...)
+	}
+	if extended != noError { // RFC 8914 §2
+		dst = appendOption(dst, dns.EDNS0EDE, 2+len(words))
+		dst = append(binary.BigEndian.AppendUint16(dst, uint16(extended)), words...)
+	}
+	binary.BigEndian.PutUint16(dst[start-2:], uint16(len(dst)-start))
+	return dst
+}
+
+// appendOption writes the head of an option.
+func appendOption(dst []byte, code uint16, length int) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, code)
+	return binary.BigEndian.AppendUint16(dst, uint16(length))
+}
+
+// optSize returns how long the OPT record of an answer is, without an extended
+// error; none is 0.
+func (q *request) optSize() int {
+	if !q.edns.asked {
+		return 0
+	}
+	size := optSize
+	if q.cookies != NoCookie {
+		size += optionHead + cookieSize
+	}
+	if q.nsid != "" {
+		size += optionHead + len(q.nsid)
+	}
+	return size
 }

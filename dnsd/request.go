@@ -43,6 +43,13 @@ type request struct {
 	qclass   uint16
 
 	edns edns
+
+	// What the rules say of who asks, which [View.examine] finds out.
+	cookies Cookies
+	cookie  [cookieSize]byte // for the answer, unless cookies is NoCookie
+	nsid    string           // for the answer
+	access  *AccessRule      // nil: none
+	limit   limit
 }
 
 // edns is what the OPT record of a request says. It was asked whenever an OPT
@@ -54,21 +61,28 @@ type edns struct {
 	size    uint16
 	count   int
 	options []byte
-	broken  bool // an OPT record in the wrong place or with a name
+	broken  bool   // an OPT record in the wrong place or with a name, or options that are malformed
+	cookie  []byte // the data of the first COOKIE option
+	nsid    bool   // the name server's identifier is asked for
 }
 
 // parse reads a packet. It reports false for what must not be answered at all:
 // an answer, since two servers would never stop, and less than a header.
-func parse(packet []byte) (request, bool) {
+func parse(packet []byte) (q request, ok bool) {
+	ok = q.read(packet)
+	return q, ok
+}
+
+// read is parse into a request that is there already.
+func (q *request) read(packet []byte) bool {
+	*q = request{}
 	if len(packet) < headerSize {
-		return request{}, false
+		return false
 	}
-	q := request{
-		id:    binary.BigEndian.Uint16(packet[0:]),
-		flags: binary.BigEndian.Uint16(packet[2:]),
-	}
+	q.id = binary.BigEndian.Uint16(packet[0:])
+	q.flags = binary.BigEndian.Uint16(packet[2:])
 	if q.flags&flagQR != 0 {
-		return request{}, false
+		return false
 	}
 	q.opcode = int(q.flags >> opcodeShift & opcodeMask)
 	questions := int(binary.BigEndian.Uint16(packet[4:]))
@@ -76,8 +90,11 @@ func parse(packet []byte) (request, bool) {
 	if whole {
 		whole = q.readRecords(packet, off)
 	}
+	if q.edns.asked && q.edns.version == 0 {
+		q.edns.readOptions()
+	}
 	q.fault = q.judge(questions, whole)
-	return q, true
+	return true
 }
 
 // judge returns the rcode for the form of a request, in the order in which the
@@ -88,14 +105,12 @@ func (q *request) judge(questions int, whole bool) int {
 		return dns.RcodeNotImplemented
 	case !whole:
 		return dns.RcodeFormatError
-	case questions != 1: // RFC 9619 §4
+	case questions != 1 && !q.asksForCookie(questions): // RFC 9619 §4
 		return dns.RcodeFormatError
-	case q.edns.count > 1 || q.edns.broken: // RFC 6891 §6.1.1
+	case q.edns.count > 1 || q.edns.broken: // RFC 6891 §6.1.1, §6.1.2
 		return dns.RcodeFormatError
 	case q.edns.version > 0: // RFC 6891 §6.1.3
 		return dns.RcodeBadVers
-	case !wellFormedOptions(q.edns.options): // RFC 6891 §6.1.2
-		return dns.RcodeFormatError
 	}
 	return dns.RcodeSuccess
 }
@@ -172,20 +187,33 @@ func (e *edns) read(fixed, options []byte, root, additional bool) {
 	e.options = options
 }
 
-// wellFormedOptions reports whether every option lies within the record. What
-// the options are is of no matter: unknown ones are ignored.
-func wellFormedOptions(options []byte) bool {
-	for len(options) > 0 {
-		if len(options) < optionHead {
-			return false
+// readOptions looks through the options. Every one must lie within the record;
+// beyond that, those that we do not know are ignored.
+func (e *edns) readOptions() {
+	for rest := e.options; len(rest) > 0; {
+		if len(rest) < optionHead {
+			e.broken = true
+			return
 		}
-		length := int(binary.BigEndian.Uint16(options[2:]))
-		if len(options)-optionHead < length {
-			return false
+		length := int(binary.BigEndian.Uint16(rest[2:]))
+		if len(rest)-optionHead < length {
+			e.broken = true
+			return
 		}
-		options = options[optionHead+length:]
+		switch data := rest[optionHead : optionHead+length]; binary.BigEndian.Uint16(rest) {
+		case dns.EDNS0COOKIE:
+			if !wellFormedCookie(data) {
+				e.broken = true
+				return
+			}
+			if e.cookie == nil { // of several only the first counts (RFC 7873 §5.2)
+				e.cookie = data
+			}
+		case dns.EDNS0NSID:
+			e.nsid = true
+		}
+		rest = rest[optionHead+length:]
 	}
-	return true
 }
 
 // skipName returns where the name at off ends. Compressed names are allowed
@@ -208,8 +236,8 @@ func skipName(packet []byte, off int, compressed bool) (int, bool) {
 	return 0, false
 }
 
-// limit returns how long the answer may be.
-func (q *request) limit(over Transport) int {
+// room returns how long the answer may be.
+func (q *request) room(over Transport) int {
 	switch {
 	case over == TCP:
 		return maxTCP

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -39,6 +40,10 @@ type Options struct {
 	// hostname.bind. Empty ones are not told.
 	Version  string
 	Hostname string
+
+	// Rules returns what holds now of who asks; nil: nothing. It is called as
+	// often as Zones.
+	Rules func() *Rules
 
 	Limits  Limits                // zero fields take the values of DefaultLimits
 	Logger  *slog.Logger          // nil discards
@@ -98,6 +103,7 @@ type Server struct {
 	now       atomic.Int64 // coarse clock: unix seconds, moved by Serve
 	endpoints []endpoint   // opened by Listen
 	clients   *clients
+	limiter   *limiter
 }
 
 // errNotListening is what Serve returns before Listen.
@@ -115,6 +121,7 @@ func New(o Options) *Server {
 		log:     log,
 		metrics: newMetrics(o.Metrics),
 		loud:    rate.Sometimes{First: 1, Interval: time.Second},
+		limiter: newLimiter(),
 	}
 	s.clients = newClients(s.limits, s.metrics)
 	return s
@@ -204,19 +211,38 @@ func (s *Server) runClock(ctx context.Context) error {
 }
 
 // handle answers one packet, come what may: a panic costs this packet alone.
-func (s *Server) handle(dst, packet []byte, over Transport, counts *tally) (out []byte) {
+func (s *Server) handle(dst, packet []byte, client netip.Addr, over Transport, counts *tally) (out []byte) {
 	defer func() {
 		if p := recover(); p != nil {
 			out = s.rescue(dst, packet, over, counts, p)
 		}
 	}()
-	return s.answer(dst, packet, over, counts, s.view())
+	q, ok := parse(packet)
+	if !ok {
+		counts.count(Verdict{Kind: Dropped})
+		return dst
+	}
+	v := s.view()
+	v.Client = client
+	s.admit(&q, over, &v)
+	return s.answer(dst, &q, over, counts, &v)
+}
+
+// admit finds out what the rules and the limits say of a question.
+func (s *Server) admit(q *request, over Transport, v *View) {
+	v.examine(q)
+	s.limiter.weigh(q, over, v)
 }
 
 // view returns what is served now.
 func (s *Server) view() View {
 	snapshot := s.options.Snapshots() // before the zones: see Options
+	var rules *Rules
+	if s.options.Rules != nil {
+		rules = s.options.Rules()
+	}
 	return View{
+		Rules:    rules,
 		Zones:    s.options.Zones(),
 		Snapshot: snapshot,
 		Version:  s.options.Version,
@@ -226,8 +252,8 @@ func (s *Server) view() View {
 }
 
 // answer takes the general path, and counts.
-func (s *Server) answer(dst, packet []byte, over Transport, counts *tally, v View) []byte {
-	out, verdict := Answer(dst, packet, over, v)
+func (s *Server) answer(dst []byte, q *request, over Transport, counts *tally, v *View) []byte {
+	out, verdict := v.respond(dst, q, over)
 	if verdict.Err != nil {
 		s.loud.Do(func() { s.log.Error("dns answer could not be made", "err", verdict.Err) })
 	}
@@ -253,7 +279,7 @@ func (s *Server) rescue(dst, packet []byte, over Transport, counts *tally, p any
 		return dst
 	}
 	r := failure(Failed, dns.RcodeServerFailure, noError)
-	out, _, _ = r.append(dst, &q, q.limit(over)) // without records it cannot fail
+	out, _, _ = r.append(dst, &q, q.room(over)) // without records it cannot fail
 	counts.count(Verdict{Kind: Failed, Type: q.qtype, Rcode: dns.RcodeServerFailure})
 	return out
 }

@@ -64,7 +64,7 @@ func (s *Server) readQuestions(cl *client, answers chan<- []byte, counts *tally)
 			return // whatever it is, it is the client's affair, and there are many
 		}
 		s.clients.active(cl)
-		out := s.handle(make([]byte, lengthSize, minUDP), packet, TCP, counts)
+		out := s.handle(make([]byte, lengthSize, minUDP), packet, cl.addr, TCP, counts)
 		if len(out) == lengthSize {
 			continue
 		}

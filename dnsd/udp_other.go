@@ -78,7 +78,7 @@ func (l *udpListener) serve(ctx context.Context, _ int, w *worker) error {
 			}
 			continue
 		}
-		out := w.handle(packet[:n])
+		out := w.handle(packet[:n], client.Addr())
 		w.done()
 		if len(out) == 0 {
 			continue
