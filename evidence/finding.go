@@ -72,6 +72,17 @@ type Finding struct {
 	observable  bool
 }
 
+// newFinding is what is known of a report before it was looked at.
+func newFinding() Finding {
+	return Finding{
+		Class:    listing.ClassOther,
+		Verdict:  Unproven,
+		Proofs:   []string{},
+		Rules:    []string{},
+		Original: FindingOriginal{Returned: ReturnedNone},
+	}
+}
+
 // Observation returns what the store keeps of the finding. There is something
 // to keep when the finding is proven, and when only an exemption or its age
 // stands in the way: both are for the store to decide again in its transaction.

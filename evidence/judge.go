@@ -110,14 +110,12 @@ type Case struct {
 
 // Open reads a report and finds all that needs no answers.
 func (j *Judge) Open(r Report, now time.Time) *Case {
-	c := &Case{judge: j, report: r, now: now, done: true, finding: Finding{
-		Class:    listing.ClassOther,
-		Verdict:  Unproven,
-		Proofs:   []string{},
-		Rules:    []string{},
-		Original: FindingOriginal{Returned: ReturnedNone},
-	}}
+	c := &Case{judge: j, report: r, now: now, done: true, finding: newFinding()}
 	f := &c.finding
+	if r.Callout {
+		*f = j.callout(r, now)
+		return c
+	}
 	m, err := Parse(r.Raw)
 	switch {
 	case errors.Is(err, ErrEmpty):
@@ -168,8 +166,14 @@ func (c *Case) Close(known Known) Finding {
 	if !f.observable {
 		return f
 	}
-	original := originalID(m)
-	f.observation = listing.Observation{
+	f.observation = c.observation(f, proofs, originalID(m), at)
+	f.observation.SPFFailed = known.SPFFails
+	return f
+}
+
+// observation returns what the store keeps of a finding.
+func (c *Case) observation(f Finding, proofs listing.ProofSet, original listing.ID, at time.Time) listing.Observation {
+	return listing.Observation{
 		ID:           observationID(c.source.source, original, c.report.Reporter),
 		Addr:         c.source.source,
 		Class:        f.Class,
@@ -180,12 +184,10 @@ func (c *Case) Close(known Known) Finding {
 		Organisation: c.reporter.Organisation,
 		Sensor:       c.report.Sensor,
 		TrapDomain:   c.trapName,
-		Recipient:    keyed(j.config.Key, c.recipient),
+		Recipient:    keyed(c.judge.config.Key, c.recipient),
 		Original:     original,
-		SPFFailed:    known.SPFFails,
 		Traces:       f.Traces,
 	}
-	return f
 }
 
 // proofs returns the proofs that hold, and the signs that the original was the

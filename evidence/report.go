@@ -22,6 +22,7 @@ type Report struct {
 	Raw       []byte
 	Truncated bool // Raw is the beginning of a longer message
 	Envelope  Envelope
+	Callout   bool      // there was no message: the client asked whether the recipients exist, and went
 	Held      bool      // the sensor itself held the SMTP session with Envelope.Client: level A
 	Received  time.Time // when the sensor took the message
 	Reporter  string    // name of the enrolled reporter

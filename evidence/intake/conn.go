@@ -1,7 +1,8 @@
 package intake
 
 import (
-	"io"
+	"bufio"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -9,132 +10,43 @@ import (
 	"time"
 )
 
-// refusalWait bounds the time that telling a client to go away can take. The
-// reply fits into the socket's buffer, so in truth it takes none.
-const refusalWait = time.Second
-
-// listener accepts no more connections than the limits allow; go-smtp itself
-// has no such limit. Clients beyond them are told to come back (421), so that
-// they neither wait in a queue nor keep others waiting.
-type listener struct {
-	net.Listener
-	limits  Limits
-	metrics *Metrics
-
-	mu       sync.Mutex // guards all below
-	open     map[*conn]struct{}
-	clients  map[netip.Prefix]int // open connections of each
-	draining bool
-}
-
-func newListener(l net.Listener, limits Limits, m *Metrics) *listener {
-	return &listener{
-		Listener: l, limits: limits, metrics: m,
-		open: map[*conn]struct{}{}, clients: map[netip.Prefix]int{},
-	}
-}
-
-// Accept returns the next connection that the limits allow.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		c, refusal := l.admit(raw)
-		if refusal == "" {
-			l.metrics.connections.WithLabelValues("accepted").Inc()
-			return c, nil
-		}
-		l.metrics.connections.WithLabelValues(refusal).Inc()
-		_ = raw.SetWriteDeadline(deadline(refusalWait))
-		// RFC 5321 §3.8 allows 421 in place of the greeting.
-		_, _ = io.WriteString(raw, "421 4.7.0 Too many connections, try again later\r\n")
-		_ = raw.Close()
-	}
-}
-
-// admit registers a connection, or says which limit stands against it.
-func (l *listener) admit(raw net.Conn) (c *conn, refusal string) {
-	addr := clientOf(raw.RemoteAddr())
-	c = &conn{Conn: raw, owner: l, addr: addr, client: clientPrefix(addr), ends: deadline(l.limits.Session)}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.draining:
-		return nil, "stopping"
-	case len(l.open) >= l.limits.Connections:
-		return nil, "too_many"
-	case l.clients[c.client] >= l.limits.PerClient:
-		return nil, "too_many_of_client"
-	}
-	l.open[c] = struct{}{}
-	l.clients[c.client]++
-	l.metrics.open.Inc()
-	return c, ""
-}
-
-func (l *listener) forget(c *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.open, c)
-	if l.clients[c.client]--; l.clients[c.client] == 0 {
-		delete(l.clients, c.client)
-	}
-	l.metrics.open.Dec()
-}
-
-// drain admits nobody any more and ends every session that is not receiving a
-// message; those that are end with it.
-func (l *listener) drain() {
-	l.mu.Lock()
-	l.draining = true
-	l.mu.Unlock()
-	for _, c := range l.connections() {
-		c.drain()
-	}
-}
-
-// closeAll closes every connection.
-func (l *listener) closeAll() {
-	for _, c := range l.connections() {
-		_ = c.Close()
-	}
-}
-
-func (l *listener) connections() []*conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	open := make([]*conn, 0, len(l.open))
-	for c := range l.open {
-		open = append(open, c)
-	}
-	return open
-}
-
-// conn is one client's connection. It lies below go-smtp and, later, below
-// TLS, and does what go-smtp leaves out:
+// conn is one client's connection. It lies below go-smtp and does what that
+// leaves out:
 //
 //   - A failed read or write is final. go-smtp answers a timeout in the middle
 //     of a message and goes on with what follows as commands; that would let
 //     the rest of a message that stalled speak SMTP. It also takes the end of the
 //     stream within a BDAT chunk for the end of the chunk.
-//   - The ends of lines are mended, see [endings].
-//   - Replies are counted, whatever the commands were: go-smtp counts syntax
-//     errors only.
+//   - Commands are handed over one at a time, so that those that go-smtp does
+//     not know can be answered here, in their turn: STARTTLS, after which all of
+//     this goes on within TLS, and XCLIENT. See [conn.intercept].
+//   - The lines of messages are mended, see [stream].
+//   - Replies are counted, whatever the commands were, and refusals may be
+//     delayed: go-smtp counts syntax errors only.
 //   - The whole session has an end, and a stop ends it between messages.
 type conn struct {
 	net.Conn
-	owner  *listener
-	addr   netip.Addr   // of the client
-	client netip.Prefix // what its limit counts by
-	ends   time.Time    // of the session, at the latest
+	owner *listener
+	ends  time.Time // of the session, at the latest
 
-	readErr error       // the first; only the session's goroutine reads
-	lines   endings     // the same
-	writes  int         // only the session's goroutine writes
-	broken  atomic.Bool // a read has failed
-	last    atomic.Bool // the next reply is the last
+	// What follows belongs to the session's goroutine.
+	opened    bool          // the greeting was let out
+	in        *bufio.Reader // of Conn, or of TLS upon it
+	readErr   error         // the first
+	stream    stream
+	pending   []byte // read and mended, and not handed over yet
+	writes    int
+	swallow   bool   // the next reply is to a command that the client did not send
+	mustGreet bool   // what the client said of itself was forgotten
+	helo, ptr string // of the client, by the word of a relay
+	told      bool   // a relay that held the client's session told who it is
+
+	addr   netip.Addr   // of the client; changes under owner.mu, read by the session
+	client netip.Prefix // what its limit counts by; the same
+
+	secured atomic.Pointer[tls.Conn] // TLS upon Conn
+	broken  atomic.Bool              // a read has failed
+	last    atomic.Bool              // the next reply is the last
 	closed  sync.Once
 
 	mu       sync.Mutex // guards all below
@@ -142,41 +54,22 @@ type conn struct {
 	draining bool
 }
 
-// Read reads, until it failed once.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.readErr != nil {
-		return 0, c.readErr
+func newConn(raw net.Conn, l *listener, addr netip.Addr) *conn {
+	return &conn{
+		Conn: raw, owner: l, ends: deadline(l.limits.Session),
+		in: bufio.NewReader(raw), addr: addr, client: clientPrefix(addr),
+		stream: stream{fold: l.limits.Line / 2},
 	}
-	n, err := c.Conn.Read(p)
-	n = c.lines.mend(p[:n])
-	for n == 0 && err == nil && len(p) > 0 { // nothing but CRs
-		n, err = c.Conn.Read(p)
-		n = c.lines.mend(p[:n])
-	}
-	if err != nil {
-		c.readErr = err
-		c.broken.Store(true)
-		if n > 0 {
-			return n, nil
-		}
-	}
-	return n, err
-}
-
-// Write writes a line of a reply, and closes the connection when it was the
-// last one.
-func (c *conn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.writes++
-	if err != nil || c.last.Load() || c.writes >= c.owner.limits.Replies {
-		_ = c.Close()
-	}
-	return n, err
 }
 
 // Close closes the connection and gives its place to another.
 func (c *conn) Close() error {
-	err := c.Conn.Close()
+	var err error
+	if secured := c.secured.Load(); secured != nil {
+		err = secured.Close()
+	} else {
+		err = c.Conn.Close()
+	}
 	c.closed.Do(func() { c.owner.forget(c) })
 	return err
 }
@@ -237,42 +130,4 @@ func (c *conn) drain() {
 	if c.arriving.IsZero() {
 		_ = c.setReadDeadline(longAgo)
 	}
-}
-
-// peerOf returns the trap's connection below c, which may be TLS above it.
-func peerOf(c net.Conn) (*conn, bool) {
-	for {
-		switch below := c.(type) {
-		case *conn:
-			return below, true
-		case interface{ NetConn() net.Conn }:
-			c = below.NetConn()
-		default:
-			return nil, false
-		}
-	}
-}
-
-// clientOf returns the peer's address, unmapped and without a zone.
-func clientOf(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
-}
-
-// clientPrefix returns what counts as one client: an IPv4 address, or an IPv6
-// /64, all addresses of which one host can use.
-func clientPrefix(a netip.Addr) netip.Prefix {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // the zero address has the zero prefix
-	return p
-}
-
-func deadline(d time.Duration) time.Time {
-	return time.Now().Add(d) //nolint:forbidigo // deadlines of sockets are by the clock
 }

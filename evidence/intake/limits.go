@@ -14,8 +14,9 @@ type Limits struct {
 	Recipients  int // recipients of one message
 	Refusals    int // refused senders and recipients in one connection
 	Replies     int // reply lines written in one connection, whatever the commands were
+	Rate        int // connections of one client within a minute; a registered relay's have no such limit
 
-	Line   int   // octets in one line, of commands and of messages alike
+	Line   int   // octets in one line of commands; lines of messages are folded at half of it
 	Size   int64 // octets of one message that are read; the EHLO reply tells it (RFC 1870)
 	Keep   int   // octets of one message that are kept and judged
 	Memory int64 // octets of messages held at one time, of all connections together
@@ -26,6 +27,7 @@ type Limits struct {
 	Session time.Duration // one connection
 	Submit  time.Duration // waiting for the sink; the client waits 10 minutes (RFC 5321 §4.5.3.2.6)
 	Drain   time.Duration // letting messages end when the trap stops
+	Tarpit  time.Duration // before each refusal; none by default
 }
 
 // DefaultLimits returns the limits that are in force unless others are set.
@@ -37,6 +39,7 @@ func DefaultLimits() Limits {
 		Recipients:  100, // RFC 5321 §4.5.3.1.8: at least 100
 		Refusals:    20,
 		Replies:     4000,
+		Rate:        600,
 
 		Line:   64 << 10,
 		Size:   10 << 20,
@@ -62,6 +65,7 @@ func (l Limits) orDefaults() Limits {
 		Recipients:  cmp.Or(l.Recipients, d.Recipients),
 		Refusals:    cmp.Or(l.Refusals, d.Refusals),
 		Replies:     cmp.Or(l.Replies, d.Replies),
+		Rate:        cmp.Or(l.Rate, d.Rate),
 		Line:        cmp.Or(l.Line, d.Line),
 		Size:        cmp.Or(l.Size, d.Size),
 		Keep:        cmp.Or(l.Keep, d.Keep),
@@ -72,5 +76,6 @@ func (l Limits) orDefaults() Limits {
 		Session:     cmp.Or(l.Session, d.Session),
 		Submit:      cmp.Or(l.Submit, d.Submit),
 		Drain:       cmp.Or(l.Drain, d.Drain),
+		Tarpit:      l.Tarpit,
 	}
 }

@@ -16,6 +16,7 @@ type Metrics struct {
 	recipients  *prometheus.CounterVec
 	messages    *prometheus.CounterVec
 	callouts    prometheus.Counter
+	tls         *prometheus.CounterVec
 	held        prometheus.Gauge
 }
 
@@ -40,13 +41,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Namespace: "backscatter", Name: "smtp_callouts_total",
 			Help: "SMTP transactions with a null sender and a trap as recipient that ended without a message.",
 		}),
+		tls: counter("smtp_starttls_total", "TLS handshakes in SMTP sessions, by how they ended.", "result"),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "backscatter", Name: "smtp_message_memory_bytes",
 			Help: "Memory taken by SMTP messages that are coming in, beyond what each session may take.",
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.reports, m.deferred, m.connections, m.open, m.recipients, m.messages, m.callouts, m.held)
+		r.MustRegister(m.reports, m.deferred, m.connections, m.open, m.recipients, m.messages, m.callouts, m.tls, m.held)
 	}
 	return m
 }

@@ -1,11 +1,12 @@
 package intake
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	"backscatter/evidence"
 
@@ -51,7 +52,8 @@ type session struct {
 
 // transaction is what stands between MAIL and the end of a message.
 type transaction struct {
-	helo, from string
+	envelope   evidence.Envelope // without the recipients
+	told       bool              // a relay told who the client is
 	recipients []string
 	begun      bool // the message has
 	settled    bool // and nothing of it is left to come: it can be answered
@@ -74,7 +76,13 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 		return s.refuse(replyLongSender)
 	}
 	s.messages++
-	s.tx = &transaction{helo: clip(s.conn.Hostname(), maxHELO), from: from}
+	s.tx = &transaction{told: s.peer.told, envelope: evidence.Envelope{
+		Client:        s.peer.addr,
+		HELO:          clip(cmp.Or(s.peer.helo, s.conn.Hostname()), maxHELO),
+		PTR:           s.peer.ptr,
+		MailFrom:      strings.TrimSuffix(from, noDomain),
+		MailFromKnown: true,
+	}}
 	return nil
 }
 
@@ -134,7 +142,6 @@ func (s *session) take(tx *transaction, r io.Reader) error {
 	}
 	report := s.report(tx)
 	report.Raw, report.Truncated = message.raw, message.truncated
-	report.Received = time.Now().UTC() //nolint:forbidigo // the sensor's one reading of the clock for this report
 	if err := s.submit(report); err != nil {
 		return replyLater
 	}
@@ -182,33 +189,45 @@ func (s *session) settle(tx *transaction) {
 func (s *session) report(tx *transaction) evidence.Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return evidence.Report{
-		Envelope: evidence.Envelope{
-			Client:        s.peer.addr,
-			HELO:          tx.helo,
-			MailFrom:      tx.from,
-			MailFromKnown: true,
-			Recipients:    slices.Clone(tx.recipients),
-		},
-		Held:     true,
+	r := evidence.Report{
+		Envelope: tx.envelope,
+		Held:     !tx.told,
+		Received: now().UTC(), // the sensor's one reading of the clock for this report
 		Reporter: s.smtp.options.Reporter,
 		Sensor:   "smtp",
 	}
+	r.Envelope.Recipients = slices.Clone(tx.recipients)
+	return r
 }
 
 // Reset ends the transaction. One from the null sender that never came to a
-// message was a callout: somebody asked whether the address exists.
+// message was a callout: somebody asked whether the address exists. That is told
+// to the sink, and forgotten if it cannot take it: nobody could be asked again.
 func (s *session) Reset() {
+	tx := s.end()
+	if tx == nil {
+		return
+	}
+	s.smtp.metrics.callouts.Inc()
+	report := s.report(tx)
+	report.Callout = true
+	_ = s.submit(report) // the log tells of a sink that fails
+}
+
+// end ends the transaction, and returns it if it was a callout.
+func (s *session) end() *transaction {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch tx := s.tx; {
+	tx := s.tx
+	s.tx = nil
+	switch {
 	case tx == nil:
 	case tx.begun && !tx.settled:
 		s.peer.last.Store(true)
-	case tx.from == "" && len(tx.recipients) > 0 && !tx.begun:
-		s.smtp.metrics.callouts.Inc()
+	case tx.envelope.MailFrom == "" && len(tx.recipients) > 0 && !tx.begun:
+		return tx
 	}
-	s.tx = nil
+	return nil
 }
 
 // Logout ends the session.

@@ -3,10 +3,12 @@ package intake
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,19 +27,25 @@ type SMTPOptions struct {
 	Reporter string                 // name of the reporter whose sensor this is
 	Traps    func() *evidence.Traps // the traps in force; asked for each recipient, so a reload needs no restart
 	Sink     Sink                   // must end soon after its context does
-	Limits   Limits
-	Logger   *slog.Logger // nil: silent
-	Metrics  *Metrics     // nil: not counted
+
+	// Certificate is for STARTTLS: the one in force, asked for at each handshake.
+	// TLS is not offered while it is nil, or returns nil.
+	Certificate func() *tls.Certificate
+	Relays      func() []netip.Prefix // the reporter's relays in force
+	XCLIENT     bool                  // they, and nobody else, may say for whom they speak
+	Proxy       bool                  // their connections begin with a PROXY header, and those of nobody else
+
+	Limits  Limits
+	Logger  *slog.Logger // nil: silent
+	Metrics *Metrics     // nil: not counted
 }
 
 // SMTP is a trap: an SMTP server (RFC 5321) that accepts mail to traps, hands
 // it to its sink, and sends nothing to anybody. Whoever connects is the source
 // of what it delivers, level A.
 //
-// Mail is taken as it comes: any sender, 8BITMIME, SMTPUTF8, CHUNKING. DSN is
-// not offered, since it would promise to send reports. TLS is not offered yet;
-// it will be the TLSConfig of the server in [SMTP.Serve], and [conn] is below
-// it, so limits keep working.
+// Mail is taken as it comes: any sender, 8BITMIME, SMTPUTF8, CHUNKING, with or
+// without TLS. DSN is not offered, since it would promise to send reports.
 type SMTP struct {
 	options SMTPOptions
 	limits  Limits
@@ -71,8 +79,16 @@ func (s *SMTP) Listen() error {
 	if err != nil {
 		return fmt.Errorf("listen for SMTP on %s: %w", s.options.Addr, err)
 	}
-	s.bound = newListener(l, s.limits, s.metrics)
+	s.bound = newListener(l, s.limits, s.services(), s.metrics)
 	return nil
+}
+
+func (s *SMTP) services() services {
+	o := &s.options
+	return services{
+		hostname: cmp.Or(o.Hostname, "localhost"), relays: o.Relays, certificate: o.Certificate,
+		xclient: o.XCLIENT, proxy: o.Proxy,
+	}
 }
 
 // Addr returns the address that the trap is bound to, nil before Listen.
@@ -143,7 +159,7 @@ func (s *SMTP) drain(server *smtp.Server, abort func()) {
 
 func (s *SMTP) newServer(submitting context.Context) *smtp.Server {
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
-		peer, ok := peerOf(c.Conn())
+		peer, ok := c.Conn().(*conn)
 		if !ok {
 			return nil, errors.New("connection did not come through the trap's listener")
 		}

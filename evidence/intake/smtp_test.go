@@ -158,8 +158,15 @@ var sessions = []struct {
 	}, nil},
 	{"line too long", []step{
 		{"MAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n", []string{"250", "250", "354"}},
-		{"Subject: " + strings.Repeat("x", 70_000), []string{"554 5.6.0"}},
-	}, nil},
+		{"Subject: " + strings.Repeat("x", 40_000) + ".\r\n.\r\n", []string{"250"}},
+	}, []string{"Subject: " + strings.Repeat("x", 32<<10-9) + "\r\n " + strings.Repeat("x", 40_000-(32<<10-9)) + ".\r\n"}},
+	{"line too long at a dot", []step{ // the line end put in must not make it the end of the message
+		{"MAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n", []string{"250", "250", "354"}},
+		{strings.Repeat("x", 32<<10) + ".\r\nMAIL FROM:<smuggled@b.example>\r\n.\r\n", []string{"250"}},
+	}, []string{strings.Repeat("x", 32<<10) + "\r\n .\r\nMAIL FROM:<smuggled@b.example>\r\n"}},
+	{"sender without a domain", []step{
+		{"MAIL FROM:<MAILER-DAEMON>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\na\r\n.\r\n", []string{"250", "250", "354", "250"}},
+	}, []string{"a\r\n"}},
 	{"command too long", []step{{"NOOP " + strings.Repeat("x", 70_000), []string{"500 5.4.0"}}}, nil},
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds everything that a test waits for.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // sink keeps the reports that it takes.
 type sink struct {
@@ -55,7 +55,9 @@ func (s *sink) all() []evidence.Report {
 func (s *sink) texts() []string {
 	var out []string
 	for _, r := range s.all() {
-		out = append(out, string(r.Raw))
+		if !r.Callout {
+			out = append(out, string(r.Raw))
+		}
 	}
 	return out
 }
@@ -147,6 +149,7 @@ func (tr *trap) until(tb testing.TB, name, value string) {
 type client struct {
 	t    testing.TB
 	conn *net.TCPConn
+	out  io.Writer // conn, or TLS upon it
 	in   *bufio.Reader
 }
 
@@ -164,13 +167,13 @@ func (tr *trap) dial(tb testing.TB, local string) *client {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		tb.Fatal(err)
 	}
-	return &client{t: tb, conn: conn.(*net.TCPConn), in: bufio.NewReader(conn)}
+	return &client{t: tb, conn: conn.(*net.TCPConn), out: conn, in: bufio.NewReader(conn)}
 }
 
 // send sends text as it is.
 func (c *client) send(text string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c.conn, text); err != nil {
+	if _, err := io.WriteString(c.out, text); err != nil {
 		c.t.Fatalf("send %.40q: %v", text, err)
 	}
 }
