@@ -64,15 +64,17 @@ func (l *listener) admit(raw net.Conn) (c *conn, refusal string) {
 	addr := clientOf(raw.RemoteAddr())
 	c = newConn(raw, l, addr)
 	relay := l.services.relay(addr)
+	own := l.services.relaysOnly && (relay || addr.IsLoopback() || !addr.IsValid())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.draining:
 		return nil, "stopping"
-	case l.services.relaysOnly && addr.IsValid() && !relay && !addr.IsLoopback():
+	case l.services.relaysOnly && !own:
 		return nil, "stranger"
 	case len(l.open) >= l.limits.Connections:
 		return nil, "too_many"
+	case own:
 	case l.services.proxy && relay:
 		// Who the client is will be told, and counted by then.
 	default:

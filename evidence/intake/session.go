@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tx == nil || len(to) > maxPath || !s.smtp.options.Traps().Accepts(to) {
+	if s.tx == nil || len(to) > maxPath || !s.smtp.takes(to) {
 		s.smtp.metrics.recipients.WithLabelValues("refused").Inc()
 		return s.refuse(replyNotHere)
 	}
@@ -197,6 +198,10 @@ func (s *session) report(tx *transaction) evidence.Report {
 		Sensor:   "smtp",
 	}
 	r.Envelope.Recipients = slices.Clone(tx.recipients)
+	if s.smtp.options.LMTP { // the client is the mail server that held the session
+		r.Held, r.Sensor = false, "lmtp"
+		r.Envelope.Client, r.Envelope.HELO, r.Envelope.PTR = netip.Addr{}, "", ""
+	}
 	return r
 }
 
@@ -224,6 +229,7 @@ func (s *session) end() *transaction {
 	case tx == nil:
 	case tx.begun && !tx.settled:
 		s.peer.last.Store(true)
+	case s.smtp.options.LMTP: // whoever delivers may think better of it
 	case tx.envelope.MailFrom == "" && len(tx.recipients) > 0 && !tx.begun:
 		return tx
 	}

@@ -22,7 +22,7 @@ import (
 // SMTPOptions is what an [SMTP] trap is made of. Addr, Reporter, Traps and
 // Sink are needed.
 type SMTPOptions struct {
-	Addr     string                 // host:port to listen on; port 0 picks one
+	Addr     string                 // host:port to listen on, port 0 picks one; or unix:PATH
 	Hostname string                 // in the greeting; empty: localhost
 	Reporter string                 // name of the reporter whose sensor this is
 	Traps    func() *evidence.Traps // the traps in force; asked for each recipient, so a reload needs no restart
@@ -34,6 +34,14 @@ type SMTPOptions struct {
 	Relays      func() []netip.Prefix // the reporter's relays in force
 	XCLIENT     bool                  // they, and nobody else, may say for whom they speak
 	Proxy       bool                  // their connections begin with a PROXY header, and those of nobody else
+
+	// LMTP makes it the end of a mail server's own delivery (RFC 2033). Only relays
+	// and loopback may connect: they held the session with the source, and what
+	// their topmost trace line says of it is believed, level B.
+	LMTP bool
+	// Wanted reports whether mail to an address beside the traps is taken, as that
+	// of guarded domains is by LMTP; nil: none is.
+	Wanted func(rcpt string) bool
 
 	Limits  Limits
 	Logger  *slog.Logger // nil: silent
@@ -72,12 +80,11 @@ func NewSMTP(o SMTPOptions) *SMTP {
 // Listen binds the trap's address. Connections wait until Serve.
 func (s *SMTP) Listen() error {
 	if s.bound != nil {
-		return fmt.Errorf("listen for SMTP on %s: already listening", s.options.Addr)
+		return fmt.Errorf("listen for %s on %s: already listening", s.protocol(), s.options.Addr)
 	}
-	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", s.options.Addr)
+	l, err := bind(s.options.Addr)
 	if err != nil {
-		return fmt.Errorf("listen for SMTP on %s: %w", s.options.Addr, err)
+		return fmt.Errorf("listen for %s on %s: %w", s.protocol(), s.options.Addr, err)
 	}
 	s.bound = newListener(l, s.limits, s.services(), s.metrics)
 	return nil
@@ -87,8 +94,20 @@ func (s *SMTP) services() services {
 	o := &s.options
 	return services{
 		hostname: cmp.Or(o.Hostname, "localhost"), relays: o.Relays, certificate: o.Certificate,
-		xclient: o.XCLIENT, proxy: o.Proxy,
+		xclient: o.XCLIENT, proxy: o.Proxy, relaysOnly: o.LMTP,
 	}
+}
+
+func (s *SMTP) protocol() string {
+	if s.options.LMTP {
+		return "LMTP"
+	}
+	return "SMTP"
+}
+
+// takes reports whether mail to rcpt is taken.
+func (s *SMTP) takes(rcpt string) bool {
+	return s.options.Traps().Accepts(rcpt) || s.options.Wanted != nil && s.options.Wanted(rcpt)
 }
 
 // Addr returns the address that the trap is bound to, nil before Listen.
@@ -113,7 +132,7 @@ func (s *SMTP) Close() error {
 // ended. It can be called once.
 func (s *SMTP) Serve(ctx context.Context) error {
 	if s.bound == nil {
-		return fmt.Errorf("serve SMTP on %s: not listening, call Listen first", s.options.Addr)
+		return fmt.Errorf("serve %s on %s: not listening, call Listen first", s.protocol(), s.options.Addr)
 	}
 	// Messages outlive the context by the time of draining.
 	submitting, abort := context.WithCancel(context.WithoutCancel(ctx))
@@ -127,7 +146,7 @@ func (s *SMTP) Serve(ctx context.Context) error {
 	}()
 	select {
 	case <-served:
-		err = fmt.Errorf("serve SMTP on %s: %w", s.Addr(), err)
+		err = fmt.Errorf("serve %s on %s: %w", s.protocol(), s.Addr(), err)
 	case <-ctx.Done():
 		_ = s.bound.Close()
 		<-served
@@ -166,6 +185,7 @@ func (s *SMTP) newServer(submitting context.Context) *smtp.Server {
 		submit := func(r evidence.Report) error { return s.submit(submitting, r) }
 		return &session{smtp: s, conn: c, peer: peer, submit: submit}, nil
 	}))
+	server.LMTP = s.options.LMTP
 	server.Domain = cmp.Or(s.options.Hostname, "localhost")
 	server.MaxRecipients = s.limits.Recipients
 	server.MaxMessageBytes = s.limits.Size
@@ -185,9 +205,9 @@ func (s *SMTP) submit(ctx context.Context, r evidence.Report) error {
 	_, err := s.options.Sink.Submit(ctx, r)
 	if failing := err != nil; s.failing.Swap(failing) != failing {
 		if failing {
-			s.log.Warn("smtp trap defers messages, they could not be stored", "err", err)
+			s.log.Warn("messages are deferred, they could not be stored", "sensor", s.protocol(), "err", err)
 		} else {
-			s.log.Info("smtp trap takes messages again")
+			s.log.Info("messages are taken again", "sensor", s.protocol())
 		}
 	}
 	return err
