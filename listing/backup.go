@@ -67,7 +67,7 @@ func Check(path string) (v Verdict, err error) {
 	if err := precheck(path, info.Size()); err != nil {
 		return v, fmt.Errorf("check %s: %w", path, err)
 	}
-	db, err := openBolt(path, true)
+	db, err := openChecked(path, lookDeep)
 	if err != nil {
 		return v, fmt.Errorf("check %s: %w", path, err)
 	}
@@ -92,7 +92,7 @@ func Check(path string) (v Verdict, err error) {
 // CheckPages has bbolt look at every page of a file, and tells what is wrong.
 // A damaged page can end the process: to be called in one of its own.
 func CheckPages(path string, tell func(error)) error {
-	db, err := openBolt(path, true)
+	db, err := openChecked(path, lookDeep)
 	if err != nil {
 		return fmt.Errorf("check the pages of %s: %w", path, err)
 	}
@@ -214,7 +214,7 @@ func lastSequence(path string) (sequence uint64) {
 		return 0
 	}
 	_ = guard(func() error {
-		db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+		db, err := openChecked(path, lookMeta)
 		if err != nil {
 			return err
 		}

@@ -1,10 +1,8 @@
 package listing
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"io/fs"
 	"os"
@@ -89,7 +87,7 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	// Looked at read-only first: to open a file for writing can change it.
-	db, err := openBolt(path, true)
+	db, err := openChecked(path, lookEnds)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
@@ -148,6 +146,19 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	case err != nil:
 		return nil, err
+	}
+	return db, nil
+}
+
+// openChecked opens a database file for reading, once it is certain that its
+// pages lead nowhere that they should not.
+func openChecked(path string, look looking) (*bolt.DB, error) {
+	db, err := openBolt(path, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFile(path, look); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w; restore a backup", err), db.Close())
 	}
 	return db, nil
 }
@@ -249,67 +260,6 @@ func checkSchema(tx *bolt.Tx) (old bool, err error) {
 		}
 	}
 	return false, nil
-}
-
-// Where bbolt keeps what precheck needs, from the start of a page: a header of
-// 16 bytes, then the meta.
-const (
-	boltMagic    = 0xED0CDAED
-	boltHeader   = 16
-	boltMetaSize = 64
-	boltMinPage  = 1 << 10
-	boltMaxPage  = 1 << 24
-)
-
-// precheck reads the two meta pages without mapping the file: bbolt would map
-// a truncated file beyond its end, and fault there.
-func precheck(path string, size int64) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	found := false
-	need, newest := int64(0), uint64(0)
-	try := func(offset int64) (pageSize int64) {
-		var page [boltHeader + boltMetaSize]byte
-		if _, err := f.ReadAt(page[:], offset); err != nil {
-			return 0
-		}
-		m := page[boltHeader:]
-		if binary.NativeEndian.Uint32(m) != boltMagic {
-			return 0
-		}
-		found = true
-		h := fnv.New64a()
-		h.Write(m[:56])
-		pageSize = int64(binary.NativeEndian.Uint32(m[8:]))
-		if h.Sum64() != binary.NativeEndian.Uint64(m[56:]) || pageSize < boltMinPage || pageSize > boltMaxPage {
-			return 0
-		}
-		if txid := binary.NativeEndian.Uint64(m[48:]); need == 0 || txid > newest {
-			newest = txid
-			need = int64(min(binary.NativeEndian.Uint64(m[40:]), 1<<40)) * pageSize
-		}
-		return pageSize
-	}
-	pageSize := try(0)
-	if pageSize != 0 {
-		try(pageSize)
-	} else {
-		for at := int64(boltMinPage); at <= boltMaxPage && at < size && try(at) == 0; at *= 2 {
-			continue
-		}
-	}
-	switch {
-	case !found:
-		return fmt.Errorf("%w: it is not even a bbolt database", ErrForeign)
-	case need == 0:
-		return fmt.Errorf("%w: both of its meta pages are", ErrDamaged)
-	case size < need:
-		return fmt.Errorf("%w: it is cut off at %d of at least %d bytes; restore a backup", ErrDamaged, size, need)
-	}
-	return nil
 }
 
 func makeSentinel(path string) error {

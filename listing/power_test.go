@@ -3,13 +3,10 @@ package listing_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -90,27 +87,6 @@ func lose(t *testing.T, r *rand.Rand, base []byte, calls []call, ignoreSync bool
 	return acked
 }
 
-// examineElsewhere examines a store in another process: what a disk that lies
-// leaves behind can end one, since bbolt follows a page that holds itself until
-// the stack is full.
-func (v *victim) examineElsewhere(t *testing.T, path string, acked []task) (good bool) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var acks strings.Builder
-	for _, n := range acked {
-		fmt.Fprintf(&acks, "%d\n", n)
-	}
-	if err := os.WriteFile(v.acks, []byte(acks.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestTortureChild$", "-test.timeout=60s")
-	cmd.Env = append(cmd.Environ(), tortureStore+"="+path, tortureAcks+"="+v.acks, tortureLook+"=1")
-	return cmd.Run() == nil
-}
-
 // The power goes at any moment, and any part of what was not synced is lost: what
 // was acknowledged is there, and nothing by half. The same disk with the syncs
 // taken for nothing must fail, or the test would prove nothing.
@@ -136,7 +112,7 @@ func TestPowerLoss(t *testing.T) {
 			if images%10 == 0 {
 				controls++
 				acked := lose(t, r, base, calls, true, path)
-				if !v.examineElsewhere(t, path, acked) {
+				if examine(t, path, nil, acked) != nil {
 					failed++
 				}
 			}

@@ -28,7 +28,6 @@ import (
 const (
 	tortureStore = "BACKSCATTER_TORTURE_STORE" // path of the store
 	tortureAcks  = "BACKSCATTER_TORTURE_ACKS"  // path of the file for what was acknowledged
-	tortureLook  = "BACKSCATTER_TORTURE_LOOK"  // set: examine the store instead
 )
 
 const (
@@ -153,13 +152,6 @@ func TestTortureChild(t *testing.T) {
 	path := os.Getenv(tortureStore)
 	if path == "" {
 		t.Skip("it is a part of other tests")
-	}
-	if os.Getenv(tortureLook) != "" {
-		v := &victim{acks: os.Getenv(tortureAcks)}
-		if err := examine(t, path, nil, v.acked(t)); err != nil {
-			t.Error(err)
-		}
-		return
 	}
 	s, err := listing.Open(path, listing.Options{Settings: eager()})
 	if err != nil {

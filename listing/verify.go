@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -89,7 +90,22 @@ func (s *Store) Verify() error {
 // could not be done.
 func (s *Store) Examine() (Verdict, error) {
 	var v Verdict
-	err := s.view(func(tx *bolt.Tx, now time.Time) error {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return v, err
+	}
+	defer f.Close()
+	err = s.view(func(tx *bolt.Tx, now time.Time) error {
+		if err := sameFile(f, s.path); err != nil {
+			return err // then the transaction may be one of another file
+		}
+		if err := checkTx(tx, f); err != nil {
+			if errors.Is(err, ErrDamaged) {
+				v.damage("pages", "", "", err.Error())
+				return nil
+			}
+			return err
+		}
 		v = examine(tx, now)
 		return nil
 	})

@@ -1,0 +1,18 @@
+//go:build !unix
+
+package listing
+
+import (
+	"io"
+	"os"
+)
+
+// mapFile gives the bytes of a file.
+func mapFile(f *os.File) (data []byte, release func(), err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err = io.ReadAll(io.NewSectionReader(f, 0, info.Size()))
+	return data, func() {}, err
+}
