@@ -187,14 +187,16 @@ func TestRepair(t *testing.T) {
 	}{
 		"expiry index lost":   {"expiry", clearBucket("expiry"), false, false},
 		"expiry index spoilt": {"expiry", flipIn("expiry"), false, false},
-		"identities lost":     {"seen", clearBucket("seen"), false, false},
-		"identity spoilt":     {"seen", flipIn("seen"), false, false},
-		"text spoilt":         {"texts", flipIn("texts"), false, false},
-		"journal lost":        {"journal", clearBucket("journal"), false, false},
-		"journal spoilt":      {"journal", flipIn("journal"), false, false},
-		"record spoilt":       {"records", flipIn("records"), true, true},
-		"observation spoilt":  {"observations", flipIn("observations"), true, false},
-		"exemption spoilt":    {"exempt", flipIn("exempt"), true, false},
+		"identity spoilt": {"seen", func(tx *bolt.Tx) error {
+			n := id(1)
+			return tx.Bucket([]byte("seen")).Put(n[:], []byte("not a stamp"))
+		}, false, false},
+		"text spoilt":        {"texts", flipIn("texts"), false, false},
+		"journal lost":       {"journal", clearBucket("journal"), false, false},
+		"journal spoilt":     {"journal", flipIn("journal"), false, false},
+		"record spoilt":      {"records", flipIn("records"), true, true},
+		"observation spoilt": {"observations", flipIn("observations"), true, false},
+		"exemption spoilt":   {"exempt", flipIn("exempt"), true, false},
 		"an observation is gone": {"records", func(tx *bolt.Tx) error {
 			cursor := tx.Bucket([]byte("observations")).Cursor()
 			cursor.First()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -74,9 +75,9 @@ type decoder struct {
 	err error
 }
 
-// openValue checks the checksum and version of a stored value and returns its
-// body. The body lives as long as the transaction.
-func openValue(key, value []byte, version byte) *decoder {
+// openValue checks the checksum and version of a stored value, which is one of those
+// given, and returns its body. The body lives as long as the transaction.
+func openValue(key, value []byte, versions ...byte) *decoder {
 	d := &decoder{}
 	if len(value) < 1+sumBytes {
 		d.fail("is %d bytes short", 1+sumBytes-len(value))
@@ -86,7 +87,7 @@ func openValue(key, value []byte, version byte) *decoder {
 	switch {
 	case checksum(key, body) != binary.BigEndian.Uint32(sum):
 		d.fail("has a wrong checksum")
-	case body[0] != version:
+	case !slices.Contains(versions, body[0]):
 		d.fail("has the unknown version %d", body[0])
 	default:
 		d.b = body[1:]

@@ -17,7 +17,8 @@ const (
 	observationRevoked
 )
 
-// observationPacked, beside the level, says that the texts are packed.
+// observationPacked, beside the level, says that the texts are squeezed, or packed
+// in a value of the older version.
 const observationPacked byte = 8
 
 // shortID is how many bytes of a hash an observation keeps. They tell the
@@ -38,7 +39,7 @@ func (id ID) short() (out ID) {
 // tell already.
 func encodeObservation(lex *lexicon, key []byte, o *Observation) ([]byte, error) {
 	e := newEncoder(observationVersion)
-	texts, packed := pack(observationText(o))
+	texts, packed := observationText(o)
 	e.byte(observationFlags(o))
 	kind := byte(o.Class)<<4 | levelCode(o.Level)
 	if packed {
@@ -111,44 +112,51 @@ func observationTexts(o *Observation) []*string {
 	return []*string{&t.MessageID, &t.QueueID, &t.ReportingMTA, &t.Status, &t.Diagnostic, &t.HELO, &t.PTR, &t.FailedDomain}
 }
 
-// observationText is all texts of strangers in one: their lengths and they
-// themselves, then the hosts of URLs. Those at the end that are empty are left
-// out.
-func observationText(o *Observation) []byte {
-	e := &encoder{b: make([]byte, 0, 256)}
-	end := 0
-	add := func(text string) {
-		e.text(text)
-		if text != "" {
-			end = len(e.b)
-		}
-	}
+// observationText is all texts of strangers, then the hosts of URLs, squeezed, or
+// with their lengths where that is shorter. Those at the end that are empty are
+// left out.
+func observationText(o *Observation) (out []byte, squeezed bool) {
+	texts := make([]string, 0, len(observationTexts(o))+len(o.Traces.URLHosts))
 	for _, text := range observationTexts(o) {
-		add(*text)
+		texts = append(texts, *text)
 	}
-	for _, host := range o.Traces.URLHosts {
-		add(host)
+	texts = append(texts, o.Traces.URLHosts...)
+	for len(texts) > 0 && texts[len(texts)-1] == "" {
+		texts = texts[:len(texts)-1]
 	}
-	return e.b[:end]
+	plain := &encoder{}
+	for _, text := range texts {
+		plain.text(text)
+	}
+	if out, ok := squeeze(texts); ok && len(out) < len(plain.b) {
+		return out, true
+	}
+	return plain.b, false
 }
 
-func (d *decoder) observationText(o *Observation) {
-	last := "none"
-	next := func() string {
-		last = d.text()
-		return last
-	}
-	for _, text := range observationTexts(o) {
-		if len(d.b) > 0 {
-			*text = next()
+// observationText reads the texts, in whichever of their forms.
+func (d *decoder) observationText(version byte, packed bool) (texts []string) {
+	switch {
+	case packed && version == observationVersion:
+		var err error
+		if texts, err = expand(d.b); err != nil {
+			d.err = err
+		}
+		d.b = nil
+	case packed:
+		if d.b, d.err = unpack(d.b); d.err != nil {
+			return nil
+		}
+		fallthrough
+	default:
+		for len(d.b) > 0 {
+			texts = append(texts, d.text())
 		}
 	}
-	for len(d.b) > 0 {
-		o.Traces.URLHosts = append(o.Traces.URLHosts, next())
-	}
-	if last == "" {
+	if len(texts) > 0 && texts[len(texts)-1] == "" {
 		d.fail("has an empty text at its end")
 	}
+	return texts
 }
 
 func decodeObservation(lex *lexicon, key, value []byte) (Observation, error) {
@@ -156,12 +164,17 @@ func decodeObservation(lex *lexicon, key, value []byte) (Observation, error) {
 	if err != nil {
 		return o, err
 	}
-	if packed {
-		d.b, d.err = unpack(d.b)
-	}
-	d.observationText(&o)
+	texts := d.observationText(value[0], packed)
 	if err := d.finish(); err != nil {
 		return o, fmt.Errorf("observation %s of %s: %w", o.ID, o.Addr, err)
+	}
+	for _, text := range observationTexts(&o) {
+		if len(texts) > 0 {
+			*text, texts = texts[0], texts[1:]
+		}
+	}
+	if len(texts) > 0 {
+		o.Traces.URLHosts = texts
 	}
 	return o, nil
 }
@@ -186,7 +199,7 @@ func openObservation(lex *lexicon, key, value []byte) (o Observation, d *decoder
 	o.Addr = p.Addr()
 	o.At = timeOf(rest)
 	o.ID = ID(rest[timeBytes:])
-	d = openValue(key, value, observationVersion)
+	d = openValue(key, value, observationVersion, observationVersion2)
 	flags := d.byte()
 	has := func(flag byte) bool { return flags&flag != 0 }
 	o.SPFFailed = has(observationSPF)

@@ -186,6 +186,13 @@ func FuzzCodecs(f *testing.F) {
 	for i, c := range all {
 		value := c.encode(c.key, c.value)
 		f.Add(i, c.key, value[:len(value)-sumBytes])
+		if value[0] == observationVersion {
+			o := c.value.(Observation)
+			o.Traces = Traces{Status: "5.1.1"} // too short to squeeze, so the same in both versions
+			value = c.encode(c.key, o)
+			value[0] = observationVersion2
+			f.Add(i, c.key, value[:len(value)-sumBytes])
+		}
 	}
 	f.Fuzz(func(t *testing.T, kind int, key, body []byte) {
 		all, _ := codecs()

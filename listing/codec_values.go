@@ -13,7 +13,8 @@ import (
 const (
 	metaVersion         = 0x12
 	recordVersion       = 0x22
-	observationVersion  = 0x32
+	observationVersion2 = 0x32 // packed texts; read, and written no more
+	observationVersion  = 0x33
 	stampVersion        = 0x42
 	exemptionVersion    = 0x51
 	changeVersion       = 0x61

@@ -16,7 +16,7 @@ import (
 
 // The schema of the file, and the words that tell it from any other bbolt file.
 const (
-	schema      = 2
+	schema      = 3
 	schemaMagic = "backscatter listing store"
 )
 
@@ -25,7 +25,7 @@ var (
 	bucketMeta         = []byte("meta")         // the keys below
 	bucketRecords      = []byte("records")      // prefix → record
 	bucketObservations = []byte("observations") // prefix, time, identity → observation
-	bucketSeen         = []byte("seen")         // identity → when it was received
+	bucketSeen         = []byte("seen")         // identity → when it was received; of observations that are not kept
 	bucketExpiry       = []byte("expiry")       // time, prefix, kind → nothing: what to look at when
 	bucketJournal      = []byte("journal")      // sequence → what was published and withdrawn
 	bucketExempt       = []byte("exempt")       // prefix, built in or not → exemption

@@ -43,6 +43,9 @@ func TestFlippedBits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	if err := db.Update(func(tx *bolt.Tx) error { return listing.NoteSeen(tx, time.Now(), id(1000), id(1001)) }); err != nil {
+		t.Fatal(err)
+	}
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)

@@ -158,6 +158,14 @@ func TestIdentitiesAreForgottenInTime(t *testing.T) {
 		}
 		s.observeAll(all)
 		s.stop()
+		edit(t, s.path, func(tx *bolt.Tx) error {
+			for _, o := range all { // as if none were kept
+				if err := listing.NoteSeen(tx, o.At, o.ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		time.Sleep(366 * 24 * time.Hour)
 		s = open(t, s.path, eager())
 		time.Sleep(time.Second)
@@ -168,5 +176,34 @@ func TestIdentitiesAreForgottenInTime(t *testing.T) {
 		if left != 0 {
 			t.Errorf("%d identities are left", left)
 		}
+	})
+}
+
+// Whatever came counts once, whether it is kept still, was dropped since
+// because no more is kept of one host, or came twice at the same time.
+func TestNothingCountsTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		var all []listing.Observation
+		for n := range 1300 {
+			all = append(all, bounce(n, "192.0.2.66", time.Now()))
+		}
+		s.observeAll(append(all, all[:10]...))
+		kept, err := s.Status()
+		if err != nil || kept.Observations == 0 || kept.Observations >= 1000 {
+			t.Fatalf("%d observations are kept: %v", kept.Observations, err)
+		}
+		s = s.reopen(eager())
+		for n := 0; n < len(all); n += 13 {
+			all[n].At = time.Now()
+			if out := s.observe(all[n]); !out.Duplicate {
+				t.Fatalf("observation %d counts again", n)
+			}
+		}
+		if st, err := s.Status(); err != nil || st.Observations != kept.Observations {
+			t.Errorf("%d observations, had %d: %v", st.Observations, kept.Observations, err)
+		}
+		s.verify()
 	})
 }

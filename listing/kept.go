@@ -23,6 +23,14 @@ func observationKey(k Key, at time.Time, id ID) []byte {
 	return append(appendTime(prefixKey(k.Prefix()), at), id[:]...)
 }
 
+// identityOf returns the identity in the key of an observation.
+func identityOf(key []byte) (id ID, ok bool) {
+	if len(key) < keyBytes4+timeBytes+len(id) {
+		return id, false
+	}
+	return ID(key[len(key)-len(id):]), true
+}
+
 // decodeFunc reads an observation, or of it what is needed.
 type decodeFunc func(lex *lexicon, key, value []byte) (Observation, error)
 
@@ -112,13 +120,25 @@ func (c *change) trim(r *record) error {
 		if key == nil {
 			return nil // the others are damaged, and only in the way of Verify
 		}
-		if err := c.bucket(bucketObservations).Delete(key); err != nil {
+		if err := c.drop(key); err != nil {
 			return fmt.Errorf("drop an old observation of %s: %w", r.Key, err)
 		}
 		r.Kept--
 		c.meta.Observations--
 	}
 	return nil
+}
+
+// drop takes out an observation that could be handed in again, and notes that it
+// was here.
+func (c *change) drop(key []byte) error {
+	if id, ok := identityOf(key); ok {
+		at := timeOf(key[len(key)-len(id)-timeBytes:])
+		if err := c.bucket(bucketSeen).Put(id[:], encodeStamp(id[:], at)); err != nil {
+			return fmt.Errorf("note identity %s: %w", id, err)
+		}
+	}
+	return c.bucket(bucketObservations).Delete(key)
 }
 
 // hoard holds the keys of all observations of a key, those of each kind newest

@@ -51,9 +51,11 @@ func migrate1(tx *bolt.Tx) error {
 		if err != nil {
 			return nil, nil, err
 		}
+		revoked := o.Revoked
 		if err := o.normalise(); err != nil {
 			return nil, nil, err
 		}
+		o.Revoked = revoked
 		k, err := HostKey(o.Addr)
 		if err != nil {
 			return nil, nil, err

@@ -20,7 +20,8 @@ import (
 	"backscatter/listing"
 )
 
-// oldKept is what testdata says of a store that an older program left.
+// oldKept is what testdata says of the store that older programs left, each in its
+// own schema.
 type oldKept struct {
 	Now          time.Time
 	Sequence     uint64
@@ -71,7 +72,7 @@ func oldStore(t *testing.T, name string) (path string, k oldKept) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	text, err := os.ReadFile(filepath.Join("testdata", "old.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +86,23 @@ func oldStore(t *testing.T, name string) (path string, k oldKept) {
 // serial, and goes on.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
+	for _, name := range []string{"schema1", "schema2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testMigrate(t, name)
+		})
+	}
+}
+
+func testMigrate(t *testing.T, name string) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		path, want := oldStore(t, "schema1")
+		path, want := oldStore(t, name)
 		time.Sleep(time.Until(want.Now))
 		s := open(t, path, eager())
 		s.verify()
 		st, err := s.Status()
-		if err != nil || st.Sequence != want.Sequence || st.Observations != want.Observations || st.Schema != 2 {
+		if err != nil || st.Sequence != want.Sequence || st.Observations != want.Observations || st.Schema != 3 {
 			t.Errorf("status %+v, %v", st, err)
 		}
 		var entries []string

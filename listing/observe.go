@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -87,12 +88,14 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 		return err
 	}
 	kept, counts := false, false
+	known := c.known(r, members, group)
 	for _, i := range members {
 		out := &replies[i].outcome
-		out.Key = k
+		out.Key, out.Duplicate = k, known[group[i].obs.ID]
 		if err := c.keep(r, *group[i].obs, out); err != nil {
 			return err
 		}
+		known[group[i].obs.ID] = known[group[i].obs.ID] || !out.Stale
 		if !out.Duplicate && !out.Stale {
 			kept = true
 			counts = counts || !out.Exempt && group[i].obs.Level != LevelC
@@ -130,24 +133,39 @@ func (c *change) decideOn(r *record, counts bool) (Decision, error) {
 	return c.decide(r)
 }
 
-// keep stores one observation, unless it was seen or is stale.
+// known tells which of the observations the key has, or had.
+func (c *change) known(r *record, members []int, group []*request) map[ID]bool {
+	seen := c.bucket(bucketSeen)
+	known := make(map[ID]bool, len(members))
+	for _, i := range members {
+		id := group[i].obs.ID
+		known[id] = seen.Get(id[:]) != nil
+	}
+	prefix := prefixKey(r.Key.Prefix())
+	cursor := c.bucket(bucketObservations).Cursor()
+	for key, _ := cursor.Seek(prefix); r.Kept > 0 && bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
+		if id, ok := identityOf(key); ok {
+			if _, asked := known[id]; asked {
+				known[id] = true
+			}
+		}
+	}
+	return known
+}
+
+// keep stores one observation, unless it is a duplicate or stale.
 func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	if o.At.After(c.now) {
 		o.At = c.now // we cannot have received it later than now
 	}
-	seen := c.bucket(bucketSeen)
 	switch {
-	case seen.Get(o.ID[:]) != nil:
-		out.Duplicate = true
+	case out.Duplicate:
 		return nil
 	case c.now.Sub(o.At) > c.settings.Policy.Window:
 		out.Stale = true
 		return nil
 	}
 	_, out.Exempt = c.exemption(netip.PrefixFrom(o.Addr, o.Addr.BitLen()))
-	if err := seen.Put(o.ID[:], encodeStamp(o.ID[:], o.At)); err != nil {
-		return fmt.Errorf("note identity %s: %w", o.ID, err)
-	}
 	key := observationKey(r.Key, o.At, o.ID)
 	value, err := encodeObservation(c.lex, key, &o)
 	if err == nil {

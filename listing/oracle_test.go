@@ -25,6 +25,7 @@ type model struct {
 	hosts   map[netip.Prefix]*modelKey
 	exempt  map[netip.Prefix]time.Time // zero: for ever
 	seen    map[int]bool
+	source  map[int]netip.Prefix
 	mirror  map[netip.Prefix]listing.Entry // what a secondary has, from the journal alone
 	through uint64
 	behind  []listing.Entry // what another secondary has, who asks now and then what differs
@@ -198,6 +199,9 @@ func (m *model) play(t *testing.T, s *running, r *rand.Rand, n int) string {
 	default:
 		if r.IntN(10) == 0 {
 			n = r.IntN(n + 1) // perhaps once more
+			if before, ok := m.source[n]; ok {
+				host = before // an identity is of one source
+			}
 		}
 		at := m.now.Add(-time.Duration(r.IntN(8*24*3600)) * time.Second)
 		out := s.observe(bounce(n, host.Addr().String(), at))
@@ -206,7 +210,7 @@ func (m *model) play(t *testing.T, s *running, r *rand.Rand, n int) string {
 			t.Fatalf("observe %s %s: %+v", host, at, out)
 		}
 		if !m.seen[n] && !stale {
-			m.seen[n] = true
+			m.seen[n], m.source[n] = true, host
 			mk := m.key(host)
 			mk.received = append(mk.received, modelEvent{n: n, at: at})
 			if !m.isExempt(host) {
@@ -349,7 +353,7 @@ func TestStoreAgainstModel(t *testing.T) {
 				s := open(t, filepath.Join(t.TempDir(), "listing.db"), settings)
 				m := &model{
 					now: time.Now().UTC(), hosts: map[netip.Prefix]*modelKey{}, exempt: map[netip.Prefix]time.Time{},
-					seen: map[int]bool{}, mirror: map[netip.Prefix]listing.Entry{}, through: s.Snapshot().Sequence(), asked: s.Snapshot().Sequence(),
+					seen: map[int]bool{}, source: map[int]netip.Prefix{}, mirror: map[netip.Prefix]listing.Entry{}, through: s.Snapshot().Sequence(), asked: s.Snapshot().Sequence(),
 				}
 				var played []string
 				t.Cleanup(func() {

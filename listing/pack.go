@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// Texts of an observation are packed: what stood in them before, or stands in
-// packWords, is told by where and how long. A host repeats its name in most of
-// them, and mail servers say the same things.
+// Texts of an observation of version 2 are packed: what stood in them before, or
+// stands in packWords, is told by where and how long. Those of now are squeezed.
 //
 // A packed text is a row of tokens. A first byte below 0x80 says how many bytes
 // follow as they are, less one; any other, how many bytes to copy, less
@@ -46,62 +45,7 @@ var packTable = func() (table [1 << packHash]uint16) {
 
 func packSlot(b []byte) uint32 { return binary.LittleEndian.Uint32(b) * 2654435761 >> (32 - packHash) }
 
-// pack returns the text packed, or as it is when that is no longer.
-func pack(text []byte) (out []byte, packed bool) {
-	if len(text) < minMatch || len(text) > maxUnpacked {
-		return text, false
-	}
-	table := packTable
-	window := append([]byte(packWords), text...)
-	told := len(packWords) // what stands before is told by tokens
-	for at := told; at+minMatch <= len(window); {
-		slot := packSlot(window[at:])
-		candidate := int(table[slot]) - 1
-		table[slot] = uint16(at + 1)
-		length := 0
-		if candidate >= 0 {
-			length = common(window[candidate:], window[at:])
-		}
-		if length < minMatch {
-			at++
-			continue
-		}
-		out = literals(out, window[told:at])
-		out = append(out, byte(maxLiteral+length-minMatch))
-		out = binary.AppendUvarint(out, uint64(at-candidate))
-		told = at + length
-		for at++; at < told; at++ {
-			if at+minMatch <= len(window) {
-				table[packSlot(window[at:])] = uint16(at + 1)
-			}
-		}
-	}
-	out = literals(out, window[told:])
-	if len(out) >= len(text) {
-		return text, false
-	}
-	return out, true
-}
-
-// common returns how long a and b are the same, as far as one token can tell.
-func common(a, b []byte) int {
-	n := 0
-	for n < min(len(a), len(b), maxMatch) && a[n] == b[n] {
-		n++
-	}
-	return n
-}
-
-func literals(out, text []byte) []byte {
-	for len(text) > 0 {
-		n := min(len(text), maxLiteral)
-		out = append(append(out, byte(n-1)), text[:n]...)
-		text = text[n:]
-	}
-	return out
-}
-
-// unpack returns what pack was given.
+// unpack returns the texts of a value of version 2.
 func unpack(b []byte) ([]byte, error) {
 	window := append(make([]byte, 0, len(packWords)+4*len(b)), packWords...)
 	for len(b) > 0 {

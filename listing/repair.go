@@ -162,23 +162,13 @@ func (r *repair) record(k Key) (*record, error) {
 	return found, err
 }
 
-// seen notes the identities of all observations.
+// seen mends the identities of observations that are not kept any more.
 func (r *repair) seen() error {
 	b := r.tx.Bucket(bucketSeen)
 	wrong := make(map[string]time.Time)
 	_ = b.ForEach(func(id, value []byte) error {
 		if _, err := decodeStamp(id, value); err != nil || len(id) != len(ID{}) {
 			wrong[string(id)] = r.now // the identity alone is what counts
-		}
-		return nil
-	})
-	_ = r.tx.Bucket(bucketObservations).ForEach(func(key, value []byte) error {
-		o, err := decodeForRule(r.lex, key, value)
-		if err != nil {
-			return nil //nolint:nilerr // stays, for who has a better idea
-		}
-		if _, err := decodeStamp(o.ID[:], b.Get(o.ID[:])); err != nil && r.now.Sub(o.At) < keepSeen {
-			wrong[string(o.ID[:])] = o.At
 		}
 		return nil
 	})

@@ -55,6 +55,16 @@ func SchemaValue(version uint64) []byte {
 	return e.seal(keySchema)
 }
 
+// NoteSeen notes identities as those of observations that are not kept any more.
+func NoteSeen(tx *bolt.Tx, at time.Time, ids ...ID) error {
+	for _, id := range ids {
+		if err := tx.Bucket(bucketSeen).Put(id[:], encodeStamp(id[:], at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Words lets tests read how durations are written.
 func Words(d time.Duration) string { return words(d) }
 

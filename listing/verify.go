@@ -64,7 +64,7 @@ func (v *Verdict) damage(part, key, repair, what string) {
 // What Repair does.
 const (
 	repairIndex   = "made anew from the records"
-	repairSeen    = "made anew from the observations"
+	repairSeen    = "taken for one of now"
 	repairCount   = "counted anew"
 	repairJournal = "begun anew: secondaries fetch the whole zone once"
 	repairText    = "made anew from its other half"
@@ -121,7 +121,7 @@ func contain(v *Verdict, err error) error {
 	return err
 }
 
-func examine(tx *bolt.Tx, now time.Time) (v Verdict) {
+func examine(tx *bolt.Tx, _ time.Time) (v Verdict) {
 	v.Damage = []Damage{}
 	if !v.order(tx) {
 		return v // what else is found in such a file means nothing
@@ -134,7 +134,7 @@ func examine(tx *bolt.Tx, now time.Time) (v Verdict) {
 	v.Sequence, v.Entries, v.Audit = m.Sequence, m.Entries, m.Audit
 	v.texts(tx)
 	v.published(tx, &m)
-	v.observations(tx, &m, now)
+	v.observations(tx, &m)
 	v.index(tx)
 	v.journal(tx, &m)
 	if err := verifyAudit(tx, &m); err != nil {
@@ -230,24 +230,18 @@ func (v *Verdict) published(tx *bolt.Tx, m *meta) {
 	}
 }
 
-// observations reads every observation and, beside them, the records: each was
-// seen, unless that is so long ago that it was forgotten, has a record, and each
-// record knows how many are its own.
-func (v *Verdict) observations(tx *bolt.Tx, m *meta, now time.Time) {
-	lex, seen := newLexicon(tx), tx.Bucket(bucketSeen)
+// observations reads every observation and, beside them, the records: each has a
+// record, and each record knows how many are its own.
+func (v *Verdict) observations(tx *bolt.Tx, m *meta) {
+	lex := newLexicon(tx)
 	cursor := tx.Bucket(bucketObservations).Cursor()
 	key, value := cursor.First()
 	next := func(prefix []byte) (n int) {
 		for ; bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
 			n++
 			v.Observations++
-			o, err := decodeObservation(lex, key, value)
-			if err != nil {
+			if _, err := decodeObservation(lex, key, value); err != nil {
 				v.damage("observations", "", "", err.Error())
-				continue
-			}
-			if _, err := decodeStamp(o.ID[:], seen.Get(o.ID[:])); err != nil && now.Sub(o.At) < keepSeen {
-				v.damage("seen", o.ID.String(), repairSeen, err.Error())
 			}
 		}
 		return n
@@ -272,7 +266,7 @@ func (v *Verdict) observations(tx *bolt.Tx, m *meta, now time.Time) {
 	if v.Observations != m.Observations {
 		v.damage("state", "", repairCount, fmt.Sprintf("there are %d observations, not %d", v.Observations, m.Observations))
 	}
-	_ = seen.ForEach(func(id, value []byte) error {
+	_ = tx.Bucket(bucketSeen).ForEach(func(id, value []byte) error {
 		if _, err := decodeStamp(id, value); err != nil || len(id) != len(ID{}) {
 			v.damage("seen", hex.EncodeToString(id), repairSeen, fmt.Sprintf("entry of %d bytes: %v", len(id), err))
 		}
