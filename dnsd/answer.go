@@ -46,6 +46,8 @@ type View struct {
 	Now      time.Time // to the second is enough
 	Rules    *Rules    // nil: there are none
 	Client   netip.Addr
+
+	Secondaries *Secondaries // nil: nothing is shared
 }
 
 // Verdict says what became of a packet, for those who count.
@@ -89,6 +91,9 @@ func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict)
 		out, _, _ = r.append(dst, q, q.room(over)) // has no records, the only part that can fail
 	}
 	verdict.Truncated = truncated
+	if q.seal != nil {
+		out = q.seal.sign(out, len(dst), v.seconds())
+	}
 	return out, verdict
 }
 
@@ -120,6 +125,8 @@ func (v *View) decide(q *request, over Transport) reply {
 		return failure(NotImplemented, q.fault, int(dns.ExtendedErrorCodeNotSupported))
 	case q.fault == dns.RcodeBadVers:
 		return failure(BadVersion, q.fault, noError)
+	case q.fault == dns.RcodeNotAuth: // RFC 8945 §5.2
+		return failure(Refused, q.fault, noError)
 	case q.fault != dns.RcodeSuccess:
 		return failure(Malformed, q.fault, noError)
 	case q.wantsCookie(over, v.Rules):

@@ -44,6 +44,11 @@ type request struct {
 
 	edns edns
 
+	packet    []byte
+	signed    int   // where the TSIG record begins, which is the last; 0: there is none
+	missigned bool  // there is one where none may be
+	seal      *seal // signs the answer; nil: not signed
+
 	// What the rules say of who asks, which [View.examine] finds out.
 	cookies Cookies
 	cookie  [cookieSize]byte // for the answer, unless cookies is NoCookie
@@ -75,7 +80,7 @@ func parse(packet []byte) (q request, ok bool) {
 
 // read is parse into a request that is there already.
 func (q *request) read(packet []byte) bool {
-	*q = request{}
+	*q = request{packet: packet}
 	if len(packet) < headerSize {
 		return false
 	}
@@ -106,6 +111,8 @@ func (q *request) judge(questions int, whole bool) int {
 	case !whole:
 		return dns.RcodeFormatError
 	case questions != 1 && !q.asksForCookie(questions): // RFC 9619 §4
+		return dns.RcodeFormatError
+	case q.missigned: // RFC 8945 §5.1
 		return dns.RcodeFormatError
 	case q.edns.count > 1 || q.edns.broken: // RFC 6891 §6.1.1, §6.1.2
 		return dns.RcodeFormatError
@@ -145,11 +152,12 @@ func (q *request) owner() string {
 	return name
 }
 
-// readRecords walks the three sections of records, looking only at OPT. What
-// follows the last record is ignored, as BIND and NSD do.
+// readRecords walks the three sections of records, looking only at OPT and TSIG.
+// What follows the last record is ignored, as BIND and NSD do.
 func (q *request) readRecords(packet []byte, off int) bool {
 	for section := range 3 {
-		for range binary.BigEndian.Uint16(packet[6+2*section:]) {
+		records := int(binary.BigEndian.Uint16(packet[6+2*section:]))
+		for n := range records {
 			end, ok := skipName(packet, off, true)
 			if !ok || len(packet)-end < fixedRecord {
 				return false
@@ -160,8 +168,12 @@ func (q *request) readRecords(packet []byte, off int) bool {
 			if len(packet)-data < length {
 				return false
 			}
-			if binary.BigEndian.Uint16(fixed) == dns.TypeOPT {
+			switch binary.BigEndian.Uint16(fixed) {
+			case dns.TypeOPT:
 				q.edns.read(fixed, packet[data:data+length], packet[off] == 0, section == 2)
+			case dns.TypeTSIG:
+				q.signed = off
+				q.missigned = q.missigned || section < 2 || n < records-1
 			}
 			off = data + length
 		}
@@ -236,8 +248,15 @@ func skipName(packet []byte, off int, compressed bool) (int, bool) {
 	return 0, false
 }
 
-// room returns how long the answer may be.
+// room returns how long the answer may be, before it is signed.
 func (q *request) room(over Transport) int {
+	if q.seal != nil {
+		return q.most(over) - q.seal.size()
+	}
+	return q.most(over)
+}
+
+func (q *request) most(over Transport) int {
 	switch {
 	case over == TCP:
 		return maxTCP

@@ -41,6 +41,9 @@ const (
 
 // examine finds out what the rules say of a question.
 func (v *View) examine(q *request) {
+	if q.signed > 0 && !q.missigned {
+		v.authenticate(q)
+	}
 	r := v.Rules
 	if r == nil {
 		return
@@ -60,5 +63,5 @@ func (q *request) asksForCookie(questions int) bool { return questions == 0 && q
 
 // plain reports whether the rules leave the answer to the question alone.
 func (q *request) plain(r *Rules) bool {
-	return q.limit == within && (q.access == nil || q.access.Action == Allow) && !q.wantsCookie(UDP, r)
+	return q.limit == within && q.signed == 0 && (q.access == nil || q.access.Action == Allow) && !q.wantsCookie(UDP, r)
 }

@@ -45,6 +45,12 @@ type Options struct {
 	// often as Zones.
 	Rules func() *Rules
 
+	// Secondaries returns who may take zones, and with what requests are signed;
+	// nil: nobody. It is called as often as Zones. Compare is the store's, for
+	// incremental transfers; nil: whole ones are made in their place.
+	Secondaries func() *Secondaries
+	Compare     func(from, to uint64, most int) (listing.Comparison, error)
+
 	Limits  Limits                // zero fields take the values of DefaultLimits
 	Logger  *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil counts without showing
@@ -60,6 +66,10 @@ type Limits struct {
 	TCPRead      time.Duration // how long one question may take to come in
 	TCPWrite     time.Duration // how long a client may take to accept answers
 	Drain        time.Duration // how long a stopping server answers what it has received
+
+	Transfers     int           // transfers of zones at a time; beyond it they are put off
+	TransferStall time.Duration // how long a secondary may accept nothing
+	TransferRate  int           // octets a second that it must accept beyond that
 }
 
 // DefaultLimits returns the limits that serve a small machine well.
@@ -73,6 +83,10 @@ func DefaultLimits() Limits {
 		TCPRead:      2 * time.Second,
 		TCPWrite:     5 * time.Second,
 		Drain:        200 * time.Millisecond,
+
+		Transfers:     16,
+		TransferStall: 30 * time.Second,
+		TransferRate:  16 << 10,
 	}
 }
 
@@ -88,6 +102,10 @@ func (l Limits) orDefault() Limits {
 		TCPRead:      cmp.Or(l.TCPRead, d.TCPRead),
 		TCPWrite:     cmp.Or(l.TCPWrite, d.TCPWrite),
 		Drain:        cmp.Or(l.Drain, d.Drain),
+
+		Transfers:     cmp.Or(l.Transfers, d.Transfers),
+		TransferStall: cmp.Or(l.TransferStall, d.TransferStall),
+		TransferRate:  cmp.Or(l.TransferRate, d.TransferRate),
 	}
 }
 
@@ -104,6 +122,7 @@ type Server struct {
 	endpoints []endpoint   // opened by Listen
 	clients   *clients
 	limiter   *limiter
+	transfers *transfers
 }
 
 // errNotListening is what Serve returns before Listen.
@@ -124,6 +143,7 @@ func New(o Options) *Server {
 		limiter: newLimiter(),
 	}
 	s.clients = newClients(s.limits, s.metrics)
+	s.transfers = newTransfers(s.limits.Transfers, o.Metrics)
 	return s
 }
 
@@ -210,22 +230,26 @@ func (s *Server) runClock(ctx context.Context) error {
 	}
 }
 
-// handle answers one packet, come what may: a panic costs this packet alone.
-func (s *Server) handle(dst, packet []byte, client netip.Addr, over Transport, counts *tally) (out []byte) {
+// handle answers one packet that came over TCP, come what may: a panic costs this
+// packet alone. A transfer is not made yet, but told.
+func (s *Server) handle(dst, packet []byte, client netip.Addr, counts *tally) (out []byte, t *transfer) {
 	defer func() {
 		if p := recover(); p != nil {
-			out = s.rescue(dst, packet, over, counts, p)
+			out, t = s.rescue(dst, packet, TCP, counts, p), nil
 		}
 	}()
 	q, ok := parse(packet)
 	if !ok {
 		counts.count(Verdict{Kind: Dropped})
-		return dst
+		return dst, nil
 	}
 	v := s.view()
 	v.Client = client
-	s.admit(&q, over, &v)
-	return s.answer(dst, &q, over, counts, &v)
+	s.admit(&q, TCP, &v)
+	if t := v.transferOf(&q); t != nil {
+		return dst, t
+	}
+	return s.answer(dst, &q, TCP, counts, &v), nil
 }
 
 // admit finds out what the rules and the limits say of a question.
@@ -241,7 +265,13 @@ func (s *Server) view() View {
 	if s.options.Rules != nil {
 		rules = s.options.Rules()
 	}
+	var secondaries *Secondaries
+	if s.options.Secondaries != nil {
+		secondaries = s.options.Secondaries()
+	}
 	return View{
+		Secondaries: secondaries,
+
 		Rules:    rules,
 		Zones:    s.options.Zones(),
 		Snapshot: snapshot,

@@ -39,6 +39,13 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener, counts *tally
 	}
 }
 
+// outgoing is what is sent to a client: a message behind its length, or a
+// transfer, whose messages are made while they are sent.
+type outgoing struct {
+	message  []byte
+	transfer *transfer
+}
+
 // serveClient answers the questions of one connection. Nothing that an answer
 // needs is waited for, so they are made one after the other as they are read; it
 // is sending that can wait, so another goroutine does that, and questions are
@@ -46,7 +53,7 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener, counts *tally
 // When a client does not take its answers, no more of its questions are read.
 func (s *Server) serveClient(cl *client, counts *tally) {
 	defer s.clients.leave(cl)
-	answers := make(chan []byte, s.limits.TCPPipeline)
+	answers := make(chan outgoing, s.limits.TCPPipeline)
 	var sender sync.WaitGroup
 	sender.Go(func() { s.send(cl, answers, counts) })
 	s.readQuestions(cl, answers, counts)
@@ -56,7 +63,7 @@ func (s *Server) serveClient(cl *client, counts *tally) {
 }
 
 // readQuestions reads until the client is done, too slow, or closed.
-func (s *Server) readQuestions(cl *client, answers chan<- []byte, counts *tally) {
+func (s *Server) readQuestions(cl *client, answers chan<- outgoing, counts *tally) {
 	in := bufio.NewReaderSize(cl.conn, tcpBuffer)
 	for {
 		packet, err := s.readQuestion(cl, in)
@@ -64,12 +71,12 @@ func (s *Server) readQuestions(cl *client, answers chan<- []byte, counts *tally)
 			return // whatever it is, it is the client's affair, and there are many
 		}
 		s.clients.active(cl)
-		out := s.handle(make([]byte, lengthSize, minUDP), packet, cl.addr, TCP, counts)
-		if len(out) == lengthSize {
+		out, t := s.handle(make([]byte, lengthSize, minUDP), packet, cl.addr, counts)
+		if len(out) == lengthSize && t == nil {
 			continue
 		}
 		binary.BigEndian.PutUint16(out, uint16(len(out)-lengthSize))
-		answers <- out // the sender takes them until the channel is closed
+		answers <- outgoing{out, t} // the sender takes them until the channel is closed
 	}
 }
 
@@ -99,12 +106,16 @@ func (s *Server) readQuestion(cl *client, in *bufio.Reader) ([]byte, error) {
 
 // send writes the answers to a connection until the channel is closed. After
 // an error it closes the connection, which ends the reader, and lets the rest go.
-func (s *Server) send(cl *client, answers <-chan []byte, counts *tally) {
+func (s *Server) send(cl *client, answers <-chan outgoing, counts *tally) {
 	out := bufio.NewWriterSize(cl.conn, tcpBuffer)
 	broken := false
 	for answer := range answers {
 		if !broken {
-			broken = s.write(cl, out, answer, len(answers) == 0) != nil
+			if answer.transfer != nil {
+				broken = s.sendTransfer(cl, out, answer.transfer, counts) != nil
+			} else {
+				broken = s.write(cl, out, answer.message, len(answers) == 0) != nil
+			}
 			if broken {
 				reset(cl.conn)
 			}
