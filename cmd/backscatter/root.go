@@ -139,7 +139,7 @@ not reachable, 4 not listed (show), 75 try again (report).`,
 		a.showCommand(), a.listingsCommand(), a.auditCommand(), a.policyCommand(), a.statusCommand(),
 		a.listCommand(), a.delistCommand(), a.exemptCommand(), a.revokeCommand(), a.resumeCommand(), a.decommissionCommand(), a.reporterCommand(),
 		a.exportCommand(), a.importCommand(),
-		a.backupCommand(), a.restoreCommand(), a.verifyCommand(), a.compactCommand(), a.keyCommand(),
+		a.backupCommand(), a.restoreCommand(), a.verifyCommand(), a.compactCommand(), a.keyCommand(), a.cookieCommand(),
 		a.reloadCommand(), a.configCommand(), a.versionCommand(),
 	)
 	return root

@@ -32,6 +32,8 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		State: e.state(),
 		DNS: DNS{
 			Listen:          []string{"127.0.0.1:5300"},
+			Cookies:         Cookies{Enabled: true},
+			Limits:          defaultDNSLimits(),
 			MaxTCP:          tcp.TCPClients,
 			MaxTCPPerClient: tcp.TCPPerClient,
 			TCPIdle:         tcp.TCPIdle,

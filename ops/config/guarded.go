@@ -91,7 +91,7 @@ func (g *Guarded) validate(p *problems, key string) {
 // tells what is wrong with them.
 func (c *Config) CheckKeys() error {
 	_, err := c.guarded()
-	return err
+	return errors.Join(err, c.checkCookies())
 }
 
 func (c *Config) guarded() ([]evidence.Guarded, error) {

@@ -106,6 +106,7 @@ func WriteExample(w io.Writer) error {
 	c.Zones[0].URL = "https://bl.example/"
 	c.Intake.SMTP.Reporter = "local"
 	c.Intake.SMTP.Hostname = "trap.example"
+	c.DNS.Access = []AccessRule{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: "allow"}}
 	c.Traps = []Trap{
 		{Domain: "trap.example", Senders: []string{"postmaster@trap.example"}},
 		{Address: "left-in-2009@example.org"},

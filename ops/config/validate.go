@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"backscatter/dnsd"
 	"backscatter/listing"
 )
 
@@ -55,6 +56,9 @@ func (d *DNS) validate(p *problems, key string) {
 	// The answer is one string of a TXT record (RFC 1035 §3.3).
 	validateText(p, key+".version", d.Version, 255)
 	validateText(p, key+".hostname", d.Hostname, 255)
+	validateText(p, key+".nsid", d.NSID, dnsd.MaxNSID)
+	d.Limits.validate(p, key+".limits")
+	d.validateAccess(p, key+".access")
 	validateCount(p, key+".udp_sockets", d.UDPSockets, 0, 4096)
 	validateCount(p, key+".max_tcp", d.MaxTCP, 1, 1_000_000)
 	validateCount(p, key+".max_tcp_per_client", d.MaxTCPPerClient, 1, 1_000_000)

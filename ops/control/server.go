@@ -53,6 +53,8 @@ type Options struct {
 	Accept    func(zone string) ([]zonefile.Publication, error)
 	Logger    *slog.Logger
 	RotateKey func(ctx context.Context, o listing.Order) error // makes a new key for recipients
+	// RollCookies takes the next step of a change of the secret of DNS cookies.
+	RollCookies func(ctx context.Context, o listing.Order, now time.Time) (CookieResult, error)
 }
 
 // Server answers the operators' requests. It is an [http.Handler].
@@ -83,6 +85,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/report", s.report)
 	s.post("/v1/reload", s.reload)
 	s.post("/v1/key/rotate", s.rotateKey)
+	s.post("/v1/cookie/roll", s.rollCookies)
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)

@@ -40,6 +40,7 @@ type Daemon struct {
 	started time.Time
 
 	dns        *dnsd.Server
+	dnsRules   atomic.Pointer[dnsd.Rules]
 	smtp       *intake.SMTP // nil when the trap is off
 	publishers []*zonefile.Publisher
 	exports    []control.Export // what each publisher writes, and where
@@ -91,8 +92,11 @@ func registerBuildInfo(reg prometheus.Registerer, version string) {
 // bind binds every socket. The store's lock is held, so a control socket that
 // is still there belongs to nobody.
 func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
+	if err := d.loadDNSRules(c); err != nil {
+		return err
+	}
 	dns := c.DNSOptions()
-	dns.Zones, dns.Snapshots = d.zones, d.store.Snapshot
+	dns.Zones, dns.Snapshots, dns.Rules = d.zones, d.store.Snapshot, d.dnsRules.Load
 	dns.Logger, dns.Metrics = d.log.With("room", "dnsd"), reg
 	d.dns = dnsd.New(dns)
 	if err := d.dns.Listen(); err != nil {
@@ -120,7 +124,7 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 // build makes the parts that stand on bound sockets.
 func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	d.control = control.NewServer(control.Options{
-		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, RotateKey: d.RotateKey, Status: d.Status, Accept: d.acceptExports,
+		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, RotateKey: d.RotateKey, RollCookies: d.RollCookies, Status: d.Status, Accept: d.acceptExports,
 		Logger: d.log.With("room", "control"),
 	})
 	d.web = web.New(web.Options{

@@ -50,9 +50,14 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
+	dns, err := dnsRules(c)
+	if err != nil {
+		return control.ReloadResult{}, err
+	}
 	if err := d.takeOver(ctx, by, old, fresh); err != nil {
 		return control.ReloadResult{}, err
 	}
+	d.dnsRules.Store(dns)
 	changed := config.Changed(old.config, c)
 	slices.Sort(changed)
 	return control.ReloadResult{File: c.File, Changed: changed}, nil
