@@ -258,8 +258,8 @@ func (z *Zone) StatusOwner() string { return statusLabel + "." + z.Name }
 // when what it has was made, and how old that is.
 func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
 	told := statusCopied(s)
-	if !z.copied.IsZero() {
-		return append(told, "mirror="+stamp(z.copied), fmt.Sprintf("age=%d", max(0, now.Sub(z.copied))/time.Second))
+	if !z.Copied.IsZero() {
+		return append(told, "mirror="+stamp(z.Copied), fmt.Sprintf("age=%d", max(0, now.Sub(z.Copied))/time.Second))
 	}
 	newest := s.NewestEvidence()
 	if newest.IsZero() {

@@ -48,6 +48,6 @@ func (m Manifest) zoneSet() (*Set, error) {
 		Name: strings.TrimSuffix(m.Zone, ".") + ".", NS: s.NS, Hostmaster: s.Hostmaster,
 		TTL: of(s.TTL), NegativeTTL: of(s.NegativeTTL), Refresh: of(s.Refresh), Retry: of(s.Retry), Expire: of(s.Expire),
 		Classes: s.Classes, URL: s.URL, Addresses: s.Addresses, Texts: s.Texts, Hosts: s.Hosts,
-		copied: m.Created,
+		Copied: m.Created,
 	})
 }

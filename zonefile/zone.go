@@ -52,7 +52,7 @@ type Zone struct {
 	// that is missing here has the addresses of the apex.
 	Hosts map[string][]netip.Addr
 
-	copied time.Time // of a mirror: when the publisher made what it answers from
+	Copied time.Time `json:"-"` // of a mirror: when the publisher made what it answers from; no setting of the zone
 }
 
 // bare is the name without its final dot.

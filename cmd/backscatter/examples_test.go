@@ -119,8 +119,10 @@ http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}
 traps: [{address: left-in-2009@example.org}]
 policy: {profile: solo, listable: [192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, "2001:db8::/32"]}
+-- mirrored/fetched --
 -- other.yaml --
 state: other
+mirror: {unsigned: true}
 dns: {listen: ["127.0.0.1:0"]}
 http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}

@@ -17,30 +17,44 @@ import (
 
 func (a *app) serveCommand() *cobra.Command {
 	var demo bool
+	var mirror string
 	cmd := &cobra.Command{
-		Use:   "serve [--demo]",
+		Use:   "serve [--mirror DIR|--demo]",
 		Short: "Run the daemon",
 		Long: `Run the daemon: the DNS server, the SMTP trap, the web page with metrics, the
 control socket and the scheduled exports, as the configuration says. Without a
 configuration it runs on loopback with an empty list. SIGHUP or 'backscatter
 reload' reads the configuration anew; SIGTERM and Ctrl-C end it in order.
 
+--mirror answers, with no store and no intake, from a folder that rsync or anything
+else copies an export into. It goes over to what the publisher has signed
+(mirror.key), whole, newer than what it has and not expired, and keeps what it has
+until then. SIGHUP has it look at once.
+
 --demo runs a server that can list documentation addresses, with a temporary
 state, hands it a few sample bounces over SMTP, and prints what to try.`,
 		Example: `  backscatter serve --demo
-  backscatter serve --config /etc/backscatter/backscatter.yaml`,
+  backscatter serve --config /etc/backscatter/backscatter.yaml
+  backscatter serve --config /etc/backscatter/backscatter.yaml --mirror mirrored`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if demo && mirror != "" {
+				return usageError("serve: want --mirror or --demo, not both")
+			}
 			if demo {
 				// A terminal that is closed must not leave the demonstration's state behind.
 				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 				defer stop()
 				return daemon.Demo(ctx, version, newLogger(a.err, slog.LevelWarn, "text"), a.out)
 			}
+			if mirror != "" {
+				return a.serveMirror(cmd.Context(), mirror)
+			}
 			return a.serve(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&demo, "demo", false, "run a demonstration with a temporary state")
+	cmd.Flags().StringVar(&mirror, "mirror", "", "answer from the export that is copied into `DIR`")
 	return cmd
 }
 
@@ -60,32 +74,51 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return runWithSIGHUP(ctx, func(ctx context.Context) error { return d.Run(ctx, nil) }, func(ctx context.Context) {
+		// The daemon logs what came of it, as nobody waits for an answer.
+		_, _ = d.Reload(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGHUP"})
+	})
+}
+
+// runWithSIGHUP runs a daemon, and calls reload for each SIGHUP meanwhile.
+func runWithSIGHUP(ctx context.Context, run func(context.Context) error, reload func(context.Context)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	reloads := make(chan os.Signal, 1)
-	signal.Notify(reloads, syscall.SIGHUP)
-	defer signal.Stop(reloads)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	done := make(chan struct{})
 	go func() { // ends with ctx; the function waits for it
 		defer close(done)
-		reloadOnSignal(ctx, d, reloads)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				reload(ctx)
+			}
+		}
 	}()
-	err = d.Run(ctx, nil)
+	err := run(ctx)
 	cancel()
 	<-done
 	return err
 }
 
-// reloadOnSignal reloads for each SIGHUP. The daemon logs what came of it, as
-// nobody waits for an answer.
-func reloadOnSignal(ctx context.Context, d *daemon.Daemon, signals <-chan os.Signal) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-signals:
-			_, _ = d.Reload(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGHUP"})
-		}
+func (a *app) serveMirror(ctx context.Context, from string) error {
+	c, err := a.loadConfig()
+	if err != nil {
+		return err
 	}
+	if c.Mirror.Key == "" && !c.Mirror.Unsigned {
+		return usageError("serve --mirror: set mirror.key to the publisher's public key, or mirror.unsigned where only you can write the folder")
+	}
+	m, err := daemon.NewMirror(daemon.MirrorOptions{
+		Config: c, From: from, Version: version, Logger: newLogger(a.err, c.LogLevel(), c.Log.Format),
+	})
+	if err != nil {
+		return err
+	}
+	return runWithSIGHUP(ctx, func(ctx context.Context) error { return m.Run(ctx, nil) }, func(context.Context) { m.Look() })
 }
 
 func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {

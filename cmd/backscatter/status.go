@@ -55,6 +55,10 @@ func printStatus(b *strings.Builder, s control.Status) {
 	for _, l := range s.Listen {
 		fmt.Fprintf(b, "%-13s %s/%s\n", l.Service, l.Network, l.Address)
 	}
+	if s.Mirror != nil {
+		printMirror(b, s.Mirror)
+		return
+	}
 	st := s.Store
 	fmt.Fprintf(b, "list          %d published%s, serial %d of %s\n", st.Listings, byClass(st.Classes), st.Serial, stamp(st.Published))
 	fmt.Fprintf(b, "evidence      %d observations, newest %s, profile %s\n", st.Observations, stamp(st.NewestEvidence), st.Profile)
@@ -71,6 +75,17 @@ func printStatus(b *strings.Builder, s control.Status) {
 	}
 	for _, w := range s.Warnings {
 		fmt.Fprintf(b, "warning       %s\n", w)
+	}
+}
+
+func printMirror(b *strings.Builder, m *control.Mirror) {
+	fmt.Fprintf(b, "mirror of     %s\n", m.From)
+	if m.Zone != "" {
+		fmt.Fprintf(b, "list          %s, %d entries, serial %d of %s, expires %s\n", m.Zone, m.Entries, m.Serial, stamp(m.Created), stamp(m.Expires))
+		fmt.Fprintf(b, "in force      since %s, current at %s\n", stamp(m.Since), stamp(m.Checked))
+	}
+	if m.Error != "" {
+		fmt.Fprintf(b, "refused       %s\n", printable(m.Error))
 	}
 }
 

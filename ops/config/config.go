@@ -33,6 +33,7 @@ type Config struct {
 	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
+	Mirror          Mirror        `key:"mirror" doc:"What 'serve --mirror' takes for the list. It reads dns, http, log and state besides, and nothing else of this file."`
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" doc:"The longest that a stop may take before what still runs is cut off."`
 

@@ -38,6 +38,7 @@ func (c *Config) validate(p *problems) {
 	c.Journal.validate(p, "journal")
 	c.validateExempt(p)
 	c.validateExports(p)
+	c.Mirror.validate(p, "mirror")
 	c.Log.validate(p, "log")
 	validateDuration(p, "shutdown_timeout", c.ShutdownTimeout, time.Second, time.Hour)
 }

@@ -109,10 +109,22 @@ func start(ctx context.Context, s stage, failed chan<- error) runningStage {
 	return r
 }
 
-// stop ends the stages in the opposite order of their start. All of it takes
-// no longer than the configured bound; what does not end by then is named.
+// stop ends the stages and closes the store, unless one of them did not end: then
+// the store is left as it is; whatever was committed is on disk.
 func (d *Daemon) stop(running []runningStage) error {
-	bound := time.NewTimer(d.rules.Load().config.ShutdownTimeout)
+	err := stopAll(running, d.rules.Load().config.ShutdownTimeout)
+	if errors.Is(err, errStillRuns) {
+		return err
+	}
+	return errors.Join(err, d.store.Close())
+}
+
+var errStillRuns = errors.New("not done within shutdown_timeout; gave up waiting")
+
+// stopAll ends the stages in the opposite order of their start. All of it takes
+// no longer than the bound; what does not end by then is named.
+func stopAll(running []runningStage, within time.Duration) error {
+	bound := time.NewTimer(within)
 	defer bound.Stop()
 	var errs []error
 	for _, s := range slices.Backward(running) {
@@ -123,11 +135,10 @@ func (d *Daemon) stop(running []runningStage) error {
 				errs = append(errs, fmt.Errorf("stop %s: %w", s.name, err))
 			}
 		case <-bound.C:
-			// The store is left as it is: whatever was committed is on disk.
-			return errors.Join(append(errs, fmt.Errorf("stop %s: not done within shutdown_timeout; gave up waiting", s.name))...)
+			return errors.Join(append(errs, fmt.Errorf("stop %s: %w", s.name, errStillRuns))...)
 		}
 	}
-	return errors.Join(append(errs, d.store.Close())...)
+	return errors.Join(errs...)
 }
 
 // serveHTTP serves on l until ctx ends, then lets requests under way finish.

@@ -25,7 +25,7 @@ type Lookup interface {
 
 // Options are what the server shows.
 type Options struct {
-	Lookup  Lookup
+	Lookup  Lookup              // nil: there is no look-up page, and monitors alone are answered
 	Policy  func() []string     // the rule in force, in publishable words
 	Contact func() string       // mailbox to write to about a listing
 	Ready   func() []string     // why the daemon is not ready; none when it is
@@ -48,8 +48,10 @@ func New(o Options) *Server {
 	}))
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
-	s.mux.HandleFunc("GET /{$}", s.front)
-	s.mux.HandleFunc("GET /{key...}", s.show)
+	if o.Lookup != nil {
+		s.mux.HandleFunc("GET /{$}", s.front)
+		s.mux.HandleFunc("GET /{key...}", s.show)
+	}
 	return s
 }
 
