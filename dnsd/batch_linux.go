@@ -12,8 +12,8 @@ const (
 	// controlSize is room for what the kernel tells of a packet's destination:
 	// one header and one in6_pktinfo (RFC 3542 §6), the larger of the two.
 	controlSize = 64
-	// busyFor is how many packets in a row that come alone end a busy time.
-	busyFor = 16
+	// crowdedFor is how many packets that come alone end the time of large batches.
+	crowdedFor = 16
 )
 
 // batch is the memory of one worker: what the kernel fills with packets, and
@@ -24,8 +24,10 @@ type batch struct {
 	clients  [batchSize]unix.RawSockaddrInet6 // large enough for either family
 	controls [batchSize][controlSize / 8]uint64
 	packets  [batchSize][udpBuffer]byte
-	used     int // how many of in the kernel has changed
-	busy     int // how many single packets may follow before there is no longer much to do
+	ready    [1]unix.PollFd
+	used     int  // how many of in the kernel has changed
+	crowded  int  // how many packets may come alone before batches are no longer made larger
+	idle     bool // nothing has come for a nap
 	told     bool
 }
 
@@ -45,33 +47,46 @@ func newBatch(told bool) *batch {
 	return b
 }
 
-// receive waits for one packet, and takes what else is there.
+// receive waits for a packet, and takes what else is there. It may return with
+// none, so that its caller comes by where Go's scheduler can stop it.
 //
-// While there is much to do it first looks without waiting, and if there is
-// nothing lets others run once before it sleeps: then who asks can go on asking,
-// and the next batch is a large one. Neither call is told to Go's scheduler, as
-// neither waits; only sleeping is. A lone client never meets any of this.
+// Telling the scheduler of a wait costs more than an answer. So while questions
+// come it is not told of the sleep between two of them, which the socket's timeout
+// bounds ([napTime]), and which ends at once when the scheduler wants something:
+// it sends a signal, and a socket with a timeout never goes on reading after one
+// (signal(7)). Only when nothing has come for a nap is there a wait of unknown length.
 func (b *batch) receive(fd int) (int, error) {
 	b.rearm()
-	for try := 0; try < 2 && b.busy > 0; try++ {
-		if n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_DONTWAIT, 0, 0); errno == 0 {
-			return b.took(int(n)), nil
+	if b.crowded > 0 {
+		// Others run once before it sleeps: then who asks can go on asking, and the
+		// next batch is a large one. A lone client never meets this.
+		if n, errno := b.read(fd, unix.MSG_DONTWAIT); errno == 0 {
+			return b.took(n), nil
 		}
-		if try == 0 {
-			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
+	}
+	if b.idle {
+		b.ready[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		if _, err := unix.Poll(b.ready[:], -1); err != nil {
+			return 0, nil //nolint:nilerr // a signal; reading tells of all else
 		}
 	}
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, unix.MSG_WAITFORONE, 0, 0)
-		switch errno {
-		case 0:
-			return b.took(int(n)), nil
-		case unix.EINTR:
-		default:
-			b.used = 1
-			return 0, errno
-		}
+	n, errno := b.read(fd, unix.MSG_WAITFORONE)
+	b.idle = errno == unix.EAGAIN
+	switch errno {
+	case 0:
+		return b.took(n), nil
+	case unix.EAGAIN, unix.EINTR:
+		return 0, nil
 	}
+	b.used = 1
+	return 0, errno
+}
+
+// read takes what is there, without a word to Go's scheduler.
+func (b *batch) read(fd, flags int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, uintptr(flags), 0, 0)
+	return int(n), errno
 }
 
 // rearm makes the headers that the kernel has changed say again what it may fill.
@@ -93,9 +108,9 @@ func (b *batch) took(n int) int {
 	b.used = n
 	switch {
 	case n > 1:
-		b.busy = busyFor
-	case b.busy > 0:
-		b.busy--
+		b.crowded = crowdedFor
+	case b.crowded > 0:
+		b.crowded--
 	}
 	return n
 }

@@ -171,6 +171,10 @@ func (s *Server) Addrs() []net.Addr {
 	return addrs
 }
 
+// Threads returns how many threads Serve keeps for itself, most of the time
+// asleep in the kernel.
+func (s *Server) Threads() int { return len(s.endpoints) * s.limits.UDPWorkers }
+
 // Close closes the sockets at once. It is not needed after Serve.
 func (s *Server) Close() {
 	for _, e := range s.endpoints {

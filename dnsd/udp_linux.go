@@ -14,8 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendPatience is how long a batch may wait for room in the socket's queue.
-const sendPatience = 100 * time.Millisecond
+const (
+	// sendPatience is how long a batch may wait for room in the socket's queue.
+	sendPatience = 100 * time.Millisecond
+	// napTime is how long a worker sleeps without a word to Go's scheduler.
+	napTime = 5 * time.Millisecond
+)
 
 // udpListener is the UDP side of one address: several sockets on it, between
 // which the kernel shares out the clients, so that no two workers wait for one
@@ -91,9 +95,11 @@ func openUDP(addr netip.Addr, wildcard bool) (fd int, err error) {
 	if err == nil && wildcard { // to which of our addresses a packet came
 		err = unix.SetsockoptInt(fd, level, destination, 1)
 	}
-	if err == nil {
-		patience := unix.NsecToTimeval(sendPatience.Nanoseconds())
-		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience)
+	for option, d := range map[int]time.Duration{unix.SO_SNDTIMEO: sendPatience, unix.SO_RCVTIMEO: napTime} {
+		if err == nil {
+			v := unix.NsecToTimeval(d.Nanoseconds())
+			err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &v)
+		}
 	}
 	if err != nil {
 		_ = unix.Close(fd)
