@@ -100,14 +100,17 @@ func (m *Mirror) follow(reg prometheus.Registerer) (source, error) {
 func (m *Mirror) bind(reg *prometheus.Registry) error {
 	c := m.o.Config
 	dns := c.DNSOptions()
-	dns.Zones, dns.Snapshots = m.source.Zones, m.source.Snapshot
+	rules, err := dnsRules(c)
+	if err != nil {
+		return err
+	}
+	dns.Zones, dns.Snapshots, dns.Rules = m.source.Zones, m.source.Snapshot, func() *dnsd.Rules { return rules }
 	dns.Logger, dns.Metrics = m.log.With("room", "dnsd"), reg
 	server := dnsd.New(dns)
 	if err := server.Listen(); err != nil {
 		return err
 	}
 	m.dns = server
-	var err error
 	if c.HTTP.Listen != "" {
 		var config net.ListenConfig
 		if m.webL, err = config.Listen(context.Background(), "tcp", c.HTTP.Listen); err != nil {
