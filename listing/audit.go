@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -74,6 +75,25 @@ func pageSize(limit int) int {
 		return pageLimit
 	}
 	return limit
+}
+
+// ActionAccept is what the audit calls the publication of what a brake held; the
+// detail tells what.
+const ActionAccept = "accept-export"
+
+// Note leaves word of an order that is carried out elsewhere, for the audit has
+// to have it before it is done.
+func (s *Store) Note(ctx context.Context, o Order, action string, about any) error {
+	_, err := s.order(ctx, action, o, 1, func(c *change) ([]Problem, error) {
+		entry := AuditEntry{Action: action, By: o.By, Reason: o.Reason}
+		var err error
+		if about != nil {
+			entry.Detail, err = detail(about)
+		}
+		c.note(entry)
+		return nil, err
+	})
+	return err
 }
 
 // writeAudit appends an entry to the chain.

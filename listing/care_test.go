@@ -279,11 +279,11 @@ func TestCompact(t *testing.T) {
 	}
 	s.observe(bounce(1, "192.0.2.66", time.Now()))
 	want := s.published()
-	if _, err := listing.Compact(t.Context(), s.path, func(int64, int64) {}); !errors.Is(err, listing.ErrLocked) {
+	if _, err := listing.Compact(t.Context(), s.path, operator, func(int64, int64) {}); !errors.Is(err, listing.ErrLocked) {
 		t.Errorf("a store in use: %v", err)
 	}
 	s.stop()
-	r, err := listing.Compact(t.Context(), s.path, func(int64, int64) {})
+	r, err := listing.Compact(t.Context(), s.path, operator, func(int64, int64) {})
 	if err != nil || r.After >= r.Before || r.After > 100*20_000 {
 		t.Errorf("%+v %v", r, err)
 	}

@@ -39,7 +39,8 @@ type change struct {
 	settings *Settings
 	current  *Snapshot
 	lex      *lexicon
-	weigh    weigher // reporters, as of now
+	weigh    weigher  // reporters, as of now
+	touched  *touched // of a compaction under way
 
 	dirty  []netip.Prefix // where what is published may differ
 	audits []AuditEntry
@@ -54,12 +55,15 @@ type change struct {
 }
 
 func (s *Store) newChange(tx *bolt.Tx) *change {
-	c := &change{state: s.state, tx: tx, now: s.now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), lex: newLexicon(tx)}
+	c := &change{state: s.state, tx: tx, now: s.now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), touched: s.touched}
+	c.lex = &lexicon{b: c.bucket(bucketTexts)}
 	c.weigh, c.braked = c.weigher(c.settings, c.now), c.brakes
 	return c
 }
 
-func (c *change) bucket(name []byte) *bolt.Bucket { return c.tx.Bucket(name) }
+func (c *change) bucket(name []byte) bucket {
+	return bucket{Bucket: c.tx.Bucket(name), name: string(name), touched: c.touched}
+}
 
 // record reads the record of a key, or begins one.
 func (c *change) record(k Key) (*record, error) {

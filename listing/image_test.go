@@ -169,7 +169,7 @@ func BenchmarkOpen(b *testing.B) {
 				}
 			})
 		}
-		r, err := listing.Compact(b.Context(), s.path, func(int64, int64) {})
+		r, err := listing.Compact(b.Context(), s.path, operator, func(int64, int64) {})
 		if err != nil {
 			b.Fatal(err)
 		}

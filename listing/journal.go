@@ -196,9 +196,9 @@ func (n *netChange) lists() (removed, added []Entry) {
 
 // pruneJournal drops the oldest changes that nobody can ask for any more.
 func (w *writer) pruneJournal(c *change) error {
-	cursor := c.bucket(bucketJournal).Cursor()
+	b := c.bucket(bucketJournal)
 	for range stepLimit {
-		key, value := cursor.First()
+		key, value := b.Cursor().First()
 		if key == nil {
 			return nil
 		}
@@ -210,7 +210,7 @@ func (w *writer) pruneJournal(c *change) error {
 		if needed := change.Sequence >= c.meta.Base; needed && c.settings.Journal.keeps(c, change) {
 			return nil
 		}
-		if err := cursor.Delete(); err != nil {
+		if err := b.Delete(key); err != nil {
 			return fmt.Errorf("prune journal %d: %w", change.Sequence, err)
 		}
 		c.meta.Base = max(c.meta.Base, change.Sequence)

@@ -18,7 +18,7 @@ import (
 // can be mended from the other. A lexicon lives as long as the transaction that
 // it was made for, and reads each text once.
 type lexicon struct {
-	b     *bolt.Bucket // nil: what it was told alone
+	b     bucket // none: what it was told alone
 	texts map[uint64]string
 	known map[string]uint64
 }
@@ -27,7 +27,7 @@ func newLexicon(tx *bolt.Tx) *lexicon {
 	if tx == nil {
 		return &lexicon{}
 	}
-	return &lexicon{b: tx.Bucket(bucketTexts)}
+	return &lexicon{b: bucket{Bucket: tx.Bucket(bucketTexts)}}
 }
 
 // learn keeps what was found. The empty text is number 0, and nowhere.
@@ -74,7 +74,7 @@ func (l *lexicon) number(text string) (uint64, error) {
 }
 
 func (l *lexicon) find(text string) (uint64, error) {
-	if l.b == nil {
+	if l.b.Bucket == nil {
 		return uint64(len(l.texts)) + 1, nil
 	}
 	key := textKey(text)
@@ -110,10 +110,10 @@ func (l *lexicon) text(n uint64) (string, error) {
 	if text, ok := l.texts[n]; ok || n == 0 {
 		return text, nil
 	}
-	if l.b == nil {
+	if l.b.Bucket == nil {
 		return "", fmt.Errorf("text %d is not known: %w", n, ErrDamaged)
 	}
-	text, err := readText(l.b, n)
+	text, err := readText(l.b.Bucket, n)
 	if err != nil {
 		return "", err
 	}

@@ -370,6 +370,22 @@ func TestStoreAgainstModel(t *testing.T) {
 						synctest.Wait()
 						played = append(played, "reopen")
 					}
+					if r.IntN(50) == 0 {
+						s.OnCompactStep(func(step string) error {
+							if step == "ready" || step == "renamed" {
+								return nil // the writer waits
+							}
+							for i := range r.IntN(6) {
+								played = append(played, step+": "+m.play(t, s, r, modelSteps+10*n+i))
+							}
+							return nil
+						})
+						if _, err := s.Compact(t.Context(), operator, func(int64, int64) {}); err != nil {
+							t.Fatal(err)
+						}
+						played = append(played, "compacted")
+						s.verify()
+					}
 					played = append(played, "…")
 					played[len(played)-1] = m.play(t, s, r, n)
 					m.check(t, s)

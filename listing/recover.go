@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -147,6 +148,10 @@ func (w *writer) reopenFile() error {
 	// What the cache holds may never have reached the disk, and a failed fsync
 	// is told only once: read what is really there.
 	if err := dropCache(w.path); err != nil {
+		return err
+	}
+	// The name is as little certain, when the store was just compacted.
+	if err := syncDir(filepath.Dir(w.path)); err != nil {
 		return err
 	}
 	db, err := openFile(w.path, w.now())

@@ -118,14 +118,14 @@ func (c *change) forgetRecord(r *record, key []byte) error {
 // pruneAudit drops the oldest entries of the audit. The chain begins then with
 // the hash of the last that was dropped.
 func (w *writer) pruneAudit(c *change) error {
-	cursor := c.bucket(bucketAudit).Cursor()
+	b := c.bucket(bucketAudit)
 	for range stepLimit {
-		key, value := cursor.First()
+		key, value := b.Cursor().First()
 		if key == nil || !oldAudit(c, key, value) {
 			return nil
 		}
 		c.meta.AuditBase, c.meta.AuditStart = numberOf(key), sha256.Sum256(value)
-		if err := cursor.Delete(); err != nil {
+		if err := b.Delete(key); err != nil {
 			return fmt.Errorf("prune audit %d: %w", c.meta.AuditBase, err)
 		}
 		w.dropped[prunedAudit]++

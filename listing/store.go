@@ -49,16 +49,17 @@ type Store struct {
 	settings atomic.Pointer[Settings]
 	health   atomic.Pointer[string] // why the store cannot write; nil when it can
 
-	requests  chan *request
-	running   atomic.Bool
-	imaging   sync.Mutex    // guards the file of the image
-	imageFrom atomic.Int64  // entries, for an image to be written; tests lower it
-	imaged    atomic.Uint64 // sequence of the image that this store wrote last
-	done      chan struct{} // closed when no request will be answered any more
-	doneOnce  sync.Once
+	requests   chan *request
+	running    atomic.Bool
+	imaging    sync.Mutex    // guards the file of the image
+	imageFrom  atomic.Int64  // entries, for an image to be written; tests lower it
+	imaged     atomic.Uint64 // sequence of the image that this store wrote last
+	compacting sync.Mutex    // held while the store is compacted
+	done       chan struct{} // closed when no request will be answered any more
+	doneOnce   sync.Once
 
-	// dbLock lets readers keep the database open; the writer takes it whole to
-	// reopen the file.
+	// dbLock lets readers begin; the writer takes it whole to put another file
+	// there, and to reopen it.
 	dbLock sync.RWMutex
 	db     *bolt.DB // nil when closed, or lost after a failed commit
 
@@ -66,8 +67,11 @@ type Store struct {
 	state     state
 	brakesNow atomic.Pointer[brakes] // those of the state, for all to read
 	clock     func() time.Time       // tests set it
-	// commit ends a transaction; tests put a failing disk here.
-	commit func(*bolt.Tx) error
+	touched   *touched               // by a compaction under way
+	// commit ends a transaction; tests put a failing disk here, and there what
+	// happens at the steps of a compaction.
+	commit      func(*bolt.Tx) error
+	compactStep func(string) error
 }
 
 // queueLength bounds the requests that wait for the writer: more than one
@@ -86,6 +90,9 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.db = db
+	if err := removeAll(compactName(path)); err != nil { // a crash in the middle of a compaction leaves it
+		s.log.Warn("what a compaction left behind cannot be removed", slog.Any("err", err))
+	}
 	if err := s.load(o.Settings); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -97,12 +104,13 @@ func Open(path string, o Options) (*Store, error) {
 
 func newStore(path string, logger *slog.Logger) *Store {
 	s := &Store{
-		path:     path,
-		log:      logger,
-		requests: make(chan *request, queueLength),
-		done:     make(chan struct{}),
-		commit:   (*bolt.Tx).Commit,
-		clock:    clock,
+		path:        path,
+		log:         logger,
+		requests:    make(chan *request, queueLength),
+		done:        make(chan struct{}),
+		commit:      (*bolt.Tx).Commit,
+		compactStep: func(string) error { return nil },
+		clock:       clock,
 	}
 	s.imageFrom.Store(imageFrom)
 	if s.log == nil {
@@ -166,19 +174,30 @@ func (s *Store) Settings() Settings { return *s.settings.Load() }
 
 // view runs fn in a read transaction.
 func (s *Store) view(fn func(tx *bolt.Tx, now time.Time) error) error {
+	return guard(func() error {
+		tx, err := s.reader()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // of a reader it cannot fail
+		return fn(tx, s.now())
+	})
+}
+
+// reader begins a read transaction. The writer may put another file in the place
+// of that which it reads; the end of the transaction lets go of it.
+func (s *Store) reader() (*bolt.Tx, error) {
 	s.dbLock.RLock()
 	defer s.dbLock.RUnlock()
-	if s.db == nil {
-		select {
-		case <-s.done:
-			return ErrClosed
-		default:
-			return fmt.Errorf("read store %s: %w", s.path, ErrUnavailable)
-		}
+	if s.db != nil {
+		return s.db.Begin(false)
 	}
-	return guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error { return fn(tx, s.now()) })
-	})
+	select {
+	case <-s.done:
+		return nil, ErrClosed
+	default:
+		return nil, fmt.Errorf("read store %s: %w", s.path, ErrUnavailable)
+	}
 }
 
 // Actor is who asked for a change.

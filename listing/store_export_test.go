@@ -71,6 +71,10 @@ func Words(d time.Duration) string { return words(d) }
 // Due lets tests ask what a clock that was set does to regular tasks.
 func Due(now, last time.Time, every time.Duration) bool { return due(now, last, every) }
 
+// OnCompactStep is called at each step of a compaction, in its goroutine or, for
+// the last two, the writer's.
+func (s *Store) OnCompactStep(fn func(string) error) { s.compactStep = fn }
+
 // SetClock puts another clock under the store, before Run.
 func (s *Store) SetClock(now func() time.Time) { s.clock = now }
 

@@ -17,6 +17,7 @@ type request struct {
 	ctx   context.Context //nolint:containedctx // of the call that waits for the reply
 	obs   *Observation    // an observation, which may share a transaction with others
 	order func(*change) error
+	aside func(*writer) error // between two transactions
 	wait  *prometheus.Timer
 	reply chan reply // room for one: the writer never waits for who asked
 }
@@ -234,6 +235,10 @@ func (w *writer) observeGroup(group []*request) {
 func (w *writer) orderAlone(r *request) {
 	if r.ctx.Err() != nil {
 		r.reply <- reply{err: context.Cause(r.ctx)}
+		return
+	}
+	if r.aside != nil {
+		r.reply <- reply{err: r.aside(w)}
 		return
 	}
 	c, err := w.transact(r.order)

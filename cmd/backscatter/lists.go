@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -208,7 +207,8 @@ the list in the past 30 days and when, for those who keep answers for long.`,
 				if output == "" || output == "-" {
 					return c.Export(cmd.Context(), r, a.out)
 				}
-				return exportFile(cmd.Context(), c, r, output)
+				return writeDurably("export", output, func(f *os.File) error { return c.Export(cmd.Context(), r, f) },
+					renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 			})
 		},
 	}
@@ -217,31 +217,6 @@ the list in the past 30 days and when, for those who keep answers for long.`,
 	cmd.Flags().StringVar(&output, "output", "", "write to `FILE` instead of standard output")
 	cmd.AddCommand(a.keygenCommand(), a.acceptCommand())
 	return cmd
-}
-
-// exportFile writes beside the file and renames, so that its readers never see
-// a part of the list; the folder is synced last, so that the rename lasts.
-func exportFile(ctx context.Context, c *control.Client, r control.ExportRequest, name string) error {
-	f, err := renameio.NewPendingFile(name, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
-	if err != nil {
-		return fmt.Errorf("export to %s: %w", name, err)
-	}
-	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
-	if err := c.Export(ctx, r, f); err != nil {
-		return err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("export to %s: %w", name, err)
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return fmt.Errorf("export to %s: sync the folder: %w", name, err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("export to %s: sync the folder: %w", name, err)
-	}
-	return nil
 }
 
 func (a *app) importCommand() *cobra.Command {

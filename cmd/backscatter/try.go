@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"text/tabwriter"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -80,7 +78,7 @@ func tryRequest(path string) (control.TryRequest, error) {
 }
 
 func (a *app) try(ctx context.Context, c *control.Client, q control.TryRequest, all bool) error {
-	bar := a.tryProgress()
+	bar := a.progressOf("observations", progressbar.OptionShowCount())
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	rows := 0
 	sum, err := c.Try(ctx, q, func(one listing.Trial) error {
@@ -97,11 +95,8 @@ func (a *app) try(ctx context.Context, c *control.Client, q control.TryRequest, 
 		}
 		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", tryMarks[one.Fate], one.Key, one.Class, printable(one.Why))
 		return err
-	}, func(p control.Progress) {
-		bar.ChangeMax64(int64(p.Total))
-		_ = bar.Set64(int64(p.Done)) // a bar that cannot be drawn is no failure
-	})
-	_ = bar.Finish()
+	}, func(p control.Progress) { bar.tell(int64(p.Done), int64(p.Total)) })
+	bar.done()
 	if err != nil {
 		return err
 	}
@@ -120,13 +115,3 @@ func (a *app) try(ctx context.Context, c *control.Client, q control.TryRequest, 
 const tryRows = 1000
 
 var tryMarks = map[listing.Fate]string{listing.Comes: "+ comes", listing.Goes: "- goes", listing.Stays: "  stays"}
-
-// tryProgress is a bar on a terminal, and nothing elsewhere.
-func (a *app) tryProgress() *progressbar.ProgressBar {
-	if !isTerminal(a.err) || isTerminal(a.out) && a.asJSON {
-		return progressbar.NewOptions64(1, progressbar.OptionSetVisibility(false))
-	}
-	return progressbar.NewOptions64(1,
-		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("observations"),
-		progressbar.OptionShowCount(), progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
-}

@@ -1,12 +1,11 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
+	"backscatter/listing"
 	"backscatter/zonefile"
 )
 
@@ -49,20 +48,18 @@ func (s *Server) acceptExport(r *http.Request) (any, error) {
 	if q.DryRun || len(out.Held) == 0 {
 		return out, nil
 	}
+	if err := s.Store.Note(r.Context(), o, listing.ActionAccept, map[string][]Export{"held": out.Held}); err != nil {
+		return nil, err
+	}
 	out.Publications, err = s.Accept(q.Zone)
 	if err != nil {
-		return nil, fmt.Errorf("export accept: %w", err)
+		return nil, fmt.Errorf("publish what was held: %w", err)
 	}
-	s.Logger.Warn("held exports accepted", "by", o.By.String(), "reason", o.Reason, "zone", q.Zone, "publications", len(out.Publications))
 	return out, nil
 }
 
 // AcceptExport publishes what the brake of an export holds.
 func (c *Client) AcceptExport(ctx context.Context, r AcceptRequest) (AcceptResult, error) {
 	var out AcceptResult
-	body, err := json.Marshal(r)
-	if err != nil {
-		return out, fmt.Errorf("export accept: %w", err)
-	}
-	return out, c.post(ctx, "export/accept", nil, bytes.NewReader(body), &out)
+	return out, c.send(ctx, "export/accept", r, &out)
 }

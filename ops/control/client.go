@@ -145,11 +145,24 @@ func (c *Client) Unexempt(ctx context.Context, r UnexemptRequest) (OrderResult, 
 
 func (c *Client) order(ctx context.Context, name string, r any) (OrderResult, error) {
 	var out OrderResult
+	return out, c.send(ctx, name, r, &out)
+}
+
+// send posts what r says.
+func (c *Client) send(ctx context.Context, name string, r, out any) error {
+	body, err := encode(name, r)
+	if err != nil {
+		return err
+	}
+	return c.post(ctx, name, nil, body, out)
+}
+
+func encode(name string, r any) (io.Reader, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return out, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return out, c.post(ctx, name, nil, bytes.NewReader(body), &out)
+	return bytes.NewReader(body), nil
 }
 
 // Import lists by hand what body holds.

@@ -1,10 +1,7 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 )
 
@@ -26,10 +23,6 @@ func (s *Server) rotateKey(r *http.Request) (any, error) {
 
 // RotateKey has a new key made under which recipients are hashed.
 func (c *Client) RotateKey(ctx context.Context, o Order) error {
-	body, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("rotate key: %w", err)
-	}
 	var out struct{}
-	return c.post(ctx, "key/rotate", nil, bytes.NewReader(body), &out)
+	return c.send(ctx, "key/rotate", o, &out)
 }

@@ -1,10 +1,7 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"backscatter/listing"
@@ -56,9 +53,5 @@ func (c *Client) Reporters(ctx context.Context) (ReportersPage, error) {
 // and returns how it is then.
 func (c *Client) Reporter(ctx context.Context, action string, r ReporterRequest) (listing.Enrolment, error) {
 	var out listing.Enrolment
-	body, err := json.Marshal(r)
-	if err != nil {
-		return out, fmt.Errorf("%s reporter: %w", action, err)
-	}
-	return out, c.post(ctx, "reporter/"+action, nil, bytes.NewReader(body), &out)
+	return out, c.send(ctx, "reporter/"+action, r, &out)
 }

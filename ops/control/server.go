@@ -77,6 +77,7 @@ func NewServer(o Options) *Server {
 	s.mux.HandleFunc("GET /v1/backup", s.backup)
 	s.get("/v1/verify", s.verify)
 	s.mux.HandleFunc("POST /v1/policy/try", s.try)
+	s.mux.HandleFunc("POST /v1/compact", s.compact)
 	s.post("/v1/list", s.list)
 	s.post("/v1/delist", s.delist)
 	s.post("/v1/exempt", s.exempt)

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// writeDurably has fill write beside the file and renames, so that nobody ever
+// sees a part of it under its name; the folder is synced last, so that the rename
+// lasts.
+func writeDurably(what, name string, fill func(*os.File) error, options ...renameio.Option) error {
+	f, err := renameio.NewPendingFile(name, options...)
+	if err != nil {
+		return fmt.Errorf("%s to %s: %w", what, name, err)
+	}
+	defer func() { _ = f.Cleanup() }() // after the rename there is nothing to clean up
+	if err := fill(f.File); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("%s to %s: %w", what, name, err)
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%s to %s: sync the folder: %w", what, name, err)
+	}
+	return nil
+}

@@ -1,0 +1,13 @@
+package listing
+
+import "golang.org/x/sys/unix"
+
+// freeBytes returns how much more the disk of a folder can hold, and whether that
+// is known.
+func freeBytes(dir string) (int64, bool) {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil || st.Bavail > 1<<50 {
+		return 0, false
+	}
+	return int64(st.Bavail) * st.Bsize, true
+}
