@@ -18,14 +18,15 @@ import (
 
 // paths compares the fast path of UDP with the general one.
 type paths struct {
-	view  dnsd.View
-	quick func([]byte) ([]byte, dnsd.Verdict, bool)
-	taken map[dnsd.Kind]int // by the fast path
+	view    dnsd.View
+	quick   func([]byte) ([]byte, dnsd.Verdict, bool)
+	taken   map[dnsd.Kind]int    // by the fast path
+	brought map[dnsd.Cookies]int // to it
 }
 
 func newPaths(v dnsd.View) *paths {
 	_, quick := dnsd.Worker(func() dnsd.View { return v })
-	return &paths{view: v, quick: quick, taken: map[dnsd.Kind]int{}}
+	return &paths{view: v, quick: quick, taken: map[dnsd.Kind]int{}, brought: map[dnsd.Cookies]int{}}
 }
 
 // check wants the same bytes and the same verdict from both paths, and the
@@ -49,8 +50,12 @@ func (p *paths) check(t *testing.T, packet []byte) bool {
 		t.Errorf("asked %x: counted as %+v, on the general path as %+v", packet, verdict, wantVerdict)
 	}
 	p.taken[verdict.Kind]++
+	p.brought[verdict.Cookies]++
 	return true
 }
+
+// goodCookie is what the client of ruledView has from it.
+var goodCookie = cookieOption("2464c4abcf10c957010000006b0284e096f19709dfb137a7")
 
 // withEDNS returns a question as it is, and with what askers put behind it.
 func withEDNS(packet []byte) [][]byte {
@@ -61,7 +66,8 @@ func withEDNS(packet []byte) [][]byte {
 	cookie := unhex("000a 0008 0102030405060708")
 	for _, opt := range [][]byte{
 		optRR(0, 0, 0), optRR(512, 0, 0), optRR(1232, 0, 0x8000), optRR(4096, 0, 0), optRR(65535, 0, 0xffff),
-		optRR(1232, 0, 0, cookie...), optRR(1232, 0, 0, unhex(nsid)...), optRR(1232, 0, 0, 0, 10, 0, 99), optRR(1232, 1, 0),
+		optRR(1232, 0, 0, cookie...), optRR(1232, 0, 0, unhex(nsid)...), optRR(1232, 0, 0x8000, append(unhex(nsid), goodCookie...)...),
+		optRR(512, 0, 0, cookieOption(wrongCookie)...), optRR(1232, 0, 0, 0, 10, 0, 99), optRR(1232, 1, 0),
 	} {
 		with := slices.Concat(packet, opt)
 		with[11] = 1
@@ -95,7 +101,18 @@ func allTypes(packet []byte) [][]byte {
 // without EDNS.
 func TestBothPathsAgree(t *testing.T) {
 	t.Parallel()
-	p := newPaths(view(t))
+	checkAll(t, newPaths(view(t)))
+	ruled := newPaths(ruledView(t, dnsd.Rules{NSID: "ns1.bl.example"}))
+	checkAll(t, ruled)
+	for _, c := range []dnsd.Cookies{dnsd.NoCookie, dnsd.FirstCookie, dnsd.BadCookie, dnsd.GoodCookie} {
+		if ruled.brought[c] < 100 {
+			t.Errorf("cookie %s: %d of the answers came from the fast path", c, ruled.brought[c])
+		}
+	}
+}
+
+func checkAll(t *testing.T, p *paths) {
+	t.Helper()
 	for _, c := range allCases() {
 		for _, packet := range allTypes(c.packet(t)) {
 			for _, packet := range withEDNS(packet) {
@@ -103,7 +120,7 @@ func TestBothPathsAgree(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range slices.Concat(complianceCases(), ednsCases(), malformedCases()) {
+	for _, c := range slices.Concat(complianceCases(), ednsCases(), malformedCases(), ruledCases()) {
 		p.check(t, c.packet)
 	}
 	for name := range randomNames(5_000) {
@@ -196,7 +213,10 @@ func TestShapesFollowTheSnapshot(t *testing.T) {
 
 // TestFastPathAllocatesNothing asks what resolvers send.
 func TestFastPathAllocatesNothing(t *testing.T) {
-	v := view(t)
+	v := ruledView(t, dnsd.Rules{
+		NSID: "ns1.bl.example", Rates: dnsd.Rates{Same: 1e9, All: 1e9, Quota: 1e9, Period: time.Hour},
+		Access: dnsd.NewAccess(dnsd.AccessRule{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: dnsd.Empty}),
+	})
 	handle, quick := dnsd.Worker(func() dnsd.View { return v })
 	buffer := make([]byte, 0, 4096)
 	for _, name := range []string{
@@ -204,7 +224,7 @@ func TestFastPathAllocatesNothing(t *testing.T) {
 		"2.0.192.bl.example.", "bl.example.", nibbles("2001:db8:0:1::25"), nibbles("2001:db8:0:2::25"), mapped66, "66.2.0.192.bounce.bl.example.",
 	} {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeANY, dns.TypeMX} {
-			for _, packet := range withEDNS(packed(t, question(name, qtype)))[:7] {
+			for _, packet := range withEDNS(packed(t, question(name, qtype)))[:10] {
 				if _, _, ok := quick(append(buffer, packet...)); !ok {
 					t.Errorf("%s %s: left to the general path", name, dns.Type(qtype))
 				}
@@ -218,7 +238,7 @@ func TestFastPathAllocatesNothing(t *testing.T) {
 
 // FuzzBothPaths hands any packet to both paths.
 func FuzzBothPaths(f *testing.F) {
-	for _, c := range slices.Concat(complianceCases(), ednsCases(), malformedCases()) {
+	for _, c := range slices.Concat(complianceCases(), ednsCases(), malformedCases(), ruledCases()) {
 		f.Add(c.packet)
 	}
 	for _, c := range allCases() {
@@ -226,6 +246,9 @@ func FuzzBothPaths(f *testing.F) {
 			f.Add(packet)
 		}
 	}
-	p := newPaths(view(f))
-	f.Fuzz(func(t *testing.T, packet []byte) { p.check(t, packet) })
+	plain, ruled := newPaths(view(f)), newPaths(ruledView(f, dnsd.Rules{NSID: "ns1.bl.example"}))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		plain.check(t, packet)
+		ruled.check(t, packet)
+	})
 }
