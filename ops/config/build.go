@@ -10,7 +10,6 @@ import (
 
 	"backscatter/dnsd"
 	"backscatter/evidence"
-	"backscatter/evidence/intake"
 	"backscatter/listing"
 	"backscatter/zonefile"
 )
@@ -129,7 +128,11 @@ func (c *Config) builtIn(own []netip.Prefix) []listing.Exemption {
 func (c *Config) ownAddresses() ([]netip.Prefix, error) {
 	var addrs []netip.Addr
 	all := false
-	for _, text := range append(slices.Clone(c.DNS.Listen), c.HTTP.Listen, c.Intake.SMTP.Listen) {
+	listens := append(slices.Clone(c.DNS.Listen), c.HTTP.Listen)
+	for _, text := range c.Intake.listens() {
+		listens = append(listens, text)
+	}
+	for _, text := range listens {
 		if text == "" {
 			continue
 		}
@@ -229,25 +232,6 @@ func (c *Config) DNSOptions() dnsd.Options {
 			TCPIdle:      c.DNS.TCPIdle,
 		},
 	}
-}
-
-// SMTPOptions returns the options of the SMTP trap that are configuration, and
-// false when it is turned off; traps, sink, logger and metrics are for the
-// caller to add.
-func (c *Config) SMTPOptions() (intake.SMTPOptions, bool) {
-	s := c.Intake.SMTP
-	return intake.SMTPOptions{
-		Addr:     s.Listen,
-		Hostname: s.Hostname,
-		Reporter: s.Reporter,
-		Limits: intake.Limits{
-			Connections: s.MaxConnections,
-			PerClient:   s.MaxPerClient,
-			Recipients:  s.MaxRecipients,
-			Size:        int64(s.MaxSize),
-			Idle:        s.Timeout,
-		},
-	}, s.Listen != ""
 }
 
 // FirstReporter names the reporter of reports that name none; nothing when

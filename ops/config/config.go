@@ -84,23 +84,6 @@ type Apex struct {
 	TXT       []string     `key:"txt" doc:"TXT records, each at most 255 bytes."`
 }
 
-// Intake configures the sensors.
-type Intake struct {
-	SMTP SMTP `key:"smtp" doc:"The SMTP trap. It takes mail for traps only and never sends any."`
-}
-
-// SMTP configures the SMTP trap.
-type SMTP struct {
-	Listen         string        `key:"listen" restart:"yes" doc:"Address with port. Empty turns the trap off."`
-	Reporter       string        `key:"reporter" restart:"yes" default:"the first of reporters" doc:"The reporter that the trap belongs to."`
-	Hostname       string        `key:"hostname" restart:"yes" default:"the machine's name" doc:"Name in the greeting."`
-	MaxSize        int           `key:"max_size" restart:"yes" doc:"Largest message in bytes."`
-	MaxRecipients  int           `key:"max_recipients" restart:"yes" doc:"Most recipients of one message."`
-	MaxConnections int           `key:"max_connections" restart:"yes" doc:"Connections served at a time."`
-	MaxPerClient   int           `key:"max_per_client" restart:"yes" doc:"Connections of one client address served at a time."`
-	Timeout        time.Duration `key:"timeout" restart:"yes" doc:"The longest wait for a line of the client."`
-}
-
 // Reporter is an enrolled operator of sensors.
 type Reporter struct {
 	Name         string         `key:"name" need:"yes" doc:"Short name: lower-case letters, digits, dots and hyphens."`

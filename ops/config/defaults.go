@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"backscatter/dnsd"
-	"backscatter/evidence/intake"
 	"backscatter/evidence/lookup"
 	"backscatter/listing"
 	"backscatter/zonefile"
@@ -27,7 +26,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 	zone := defaultZone()
 	zone.Name = "bl.example"
 	zone.NS = []string{"ns1.bl.example"}
-	smtp, tcp := intake.DefaultLimits(), dnsd.DefaultLimits()
+	tcp := dnsd.DefaultLimits()
 	return &Config{
 		State: e.state(),
 		DNS: DNS{
@@ -38,16 +37,9 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			MaxTCPPerClient: tcp.TCPPerClient,
 			TCPIdle:         tcp.TCPIdle,
 		},
-		HTTP:  HTTP{Listen: "127.0.0.1:8053"},
-		Zones: []Zone{zone},
-		Intake: Intake{SMTP: SMTP{
-			Listen:         "127.0.0.1:2525",
-			MaxSize:        int(smtp.Size),
-			MaxRecipients:  smtp.Recipients,
-			MaxConnections: smtp.Connections,
-			MaxPerClient:   smtp.PerClient,
-			Timeout:        smtp.Idle,
-		}},
+		HTTP:   HTTP{Listen: "127.0.0.1:8053"},
+		Zones:  []Zone{zone},
+		Intake: defaultIntake(),
 		Reporters: []Reporter{{
 			Name:         "local",
 			Organisation: "local",

@@ -91,7 +91,8 @@ func (g *Guarded) validate(p *problems, key string) {
 // tells what is wrong with them.
 func (c *Config) CheckKeys() error {
 	_, err := c.guarded()
-	return errors.Join(err, c.checkCookies())
+	_, tls := c.Intake.SMTP.Certificate()
+	return errors.Join(err, c.checkCookies(), tls)
 }
 
 func (c *Config) guarded() ([]evidence.Guarded, error) {

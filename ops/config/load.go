@@ -192,6 +192,9 @@ func (c *Config) complete(env environment) {
 		g := &c.Guarded[i]
 		g.Reporter = cmp.Or(g.Reporter, c.FirstReporter())
 	}
+	for _, s := range c.Intake.sensors() {
+		s.Reporter = cmp.Or(s.Reporter, c.FirstReporter())
+	}
 	smtp := &c.Intake.SMTP
 	smtp.Reporter = cmp.Or(smtp.Reporter, c.FirstReporter())
 	smtp.Hostname = cmp.Or(smtp.Hostname, env.hostname)

@@ -27,7 +27,7 @@ func (c *Config) validate(p *problems) {
 	if c.HTTP.Listen != "" {
 		validateListen(p, "http.listen", c.HTTP.Listen)
 	}
-	c.Intake.SMTP.validate(p, "intake.smtp")
+	c.Intake.validate(p)
 	c.validateListeners(p)
 	c.validateZones(p)
 	c.validateReporters(p)
@@ -64,20 +64,6 @@ func (d *DNS) validate(p *problems, key string) {
 	validateCount(p, key+".max_tcp", d.MaxTCP, 1, 1_000_000)
 	validateCount(p, key+".max_tcp_per_client", d.MaxTCPPerClient, 1, 1_000_000)
 	validateDuration(p, key+".tcp_idle", d.TCPIdle, 100*time.Millisecond, time.Hour)
-}
-
-func (s *SMTP) validate(p *problems, key string) {
-	if s.Listen != "" {
-		validateListen(p, key+".listen", s.Listen)
-	}
-	if !isHostname(s.Hostname) {
-		p.add(key+".hostname", "%s is no host name; write one like mail.example.org", quote(s.Hostname))
-	}
-	validateCount(p, key+".max_size", s.MaxSize, 1024, 64<<20)
-	validateCount(p, key+".max_recipients", s.MaxRecipients, 1, 1000)
-	validateCount(p, key+".max_connections", s.MaxConnections, 1, 100_000)
-	validateCount(p, key+".max_per_client", s.MaxPerClient, 1, 100_000)
-	validateDuration(p, key+".timeout", s.Timeout, time.Second, time.Hour)
 }
 
 func (l *Log) validate(p *problems, key string) {
@@ -166,7 +152,9 @@ func (c *Config) validateListeners(p *problems) {
 		add(fmt.Sprintf("dns.listen[%d]", i), listen)
 	}
 	add("http.listen", c.HTTP.Listen)
-	add("intake.smtp.listen", c.Intake.SMTP.Listen)
+	for key, listen := range c.Intake.listens() {
+		add(key, listen)
+	}
 }
 
 // sameHost reports whether two addresses to listen on exclude each other.

@@ -101,15 +101,11 @@ func (c *Config) validateReporters(p *problems) {
 		}
 		known[r.Name] = i
 	}
-	smtp := c.Intake.SMTP
-	if _, ok := known[smtp.Reporter]; smtp.Listen != "" && !ok && p.sound("reporters") {
-		if len(known) == 0 {
-			p.add("reporters", "is empty, and the SMTP trap needs one; define a reporter")
-			return
-		}
-		p.add("intake.smtp.reporter", "%s is not defined; add it to reporters, or write one of them: %s",
-			quote(smtp.Reporter), c.reporterNames())
+	if len(known) == 0 && c.Intake.SMTP.Listen != "" && p.sound("reporters") {
+		p.add("reporters", "is empty, and the SMTP trap needs one; define a reporter")
+		return
 	}
+	c.Intake.validateSensors(p, known, c.reporterNames())
 }
 
 func (c *Config) reporterNames() string {

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -31,6 +33,10 @@ type rules struct {
 	traps    *evidence.Traps
 	judge    intake.Judge
 	settings listing.Settings
+
+	certificate *tls.Certificate // of the SMTP trap; nil without one
+
+	guards func(reporter, rcpt string) bool // whether rcpt is in a guarded domain
 }
 
 func buildRules(c *config.Config, key [32]byte) (*rules, error) {
@@ -50,8 +56,12 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the listing rule: %w", err)
 	}
+	certificate, err := c.Intake.SMTP.Certificate()
+	if err != nil {
+		return nil, err
+	}
 	return &rules{
-		config: c, zones: zones, traps: judging.Traps, settings: settings,
+		config: c, zones: zones, traps: judging.Traps, settings: settings, certificate: certificate, guards: judge.Guards,
 		judge: lookup.Judge{Judgement: judge, Lookup: c.Lookup()},
 	}, nil
 }
@@ -99,6 +109,22 @@ func (k *core) reporter() string { return k.rules.Load().config.FirstReporter() 
 
 func (k *core) zones() *zonefile.Set   { return k.rules.Load().zones }
 func (k *core) traps() *evidence.Traps { return k.rules.Load().traps }
+
+func (k *core) certificate() *tls.Certificate { return k.rules.Load().certificate }
+
+// wantedBy returns what tells whether mail to an address is evidence for a
+// reporter: a trap, or a guarded domain.
+func (k *core) wantedBy(reporter string) func(string) bool {
+	return func(rcpt string) bool {
+		r := k.rules.Load()
+		return r.traps.Accepts(rcpt) || r.guards(reporter, rcpt)
+	}
+}
+
+// relaysOf returns what tells the relays of a reporter that are in force.
+func (k *core) relaysOf(reporter string) func() []netip.Prefix {
+	return func() []netip.Prefix { return k.rules.Load().config.Relays(reporter) }
+}
 
 // prepareState makes the state folder and checks that it can be written, so
 // that what is wrong is said once and clearly.

@@ -42,6 +42,7 @@ type Daemon struct {
 	dns        *dnsd.Server
 	dnsRules   atomic.Pointer[dnsd.Rules]
 	smtp       *intake.SMTP // nil when the trap is off
+	lmtp       []*intake.SMTP
 	publishers []*zonefile.Publisher
 	exports    []control.Export // what each publisher writes, and where
 	control    *control.Server
@@ -102,13 +103,8 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	if err := d.dns.Listen(); err != nil {
 		return err
 	}
-	if trap, on := c.SMTPOptions(); on {
-		trap.Traps, trap.Sink = d.traps, d.desk
-		trap.Logger, trap.Metrics = d.log.With("room", "intake"), d.intakeMetrics
-		d.smtp = intake.NewSMTP(trap)
-		if err := d.smtp.Listen(); err != nil {
-			return err
-		}
+	if err := d.bindSensors(c); err != nil {
+		return err
 	}
 	var err error
 	if c.HTTP.Listen != "" {
@@ -161,7 +157,7 @@ func (d *Daemon) zoneNamed(name string) func() *zonefile.Zone {
 	return func() *zonefile.Zone { return d.zones().Find(name) }
 }
 
-// Addr returns an address that a service (dns, smtp, http, control) listens
+// Addr returns an address that a service (dns, smtp, lmtp, http, control) listens
 // on, or nothing when it is off.
 func (d *Daemon) Addr(service string) string {
 	for _, l := range d.listeners() {
@@ -182,6 +178,9 @@ func (d *Daemon) listeners() []control.Listener {
 	}
 	if d.smtp != nil {
 		add("smtp", d.smtp.Addr())
+	}
+	for _, l := range d.lmtp {
+		add("lmtp", l.Addr())
 	}
 	if d.webL != nil {
 		add("http", d.webL.Addr())
@@ -247,6 +246,9 @@ func (d *Daemon) closeAll() error {
 	}
 	if d.smtp != nil {
 		errs = append(errs, d.smtp.Close())
+	}
+	for _, l := range d.lmtp {
+		errs = append(errs, l.Close())
 	}
 	if d.dns != nil {
 		d.dns.Close()

@@ -35,10 +35,7 @@ func (d *Daemon) stages() []stage {
 	for _, p := range d.publishers {
 		work.parts = append(work.parts, p.Run)
 	}
-	intake := stage{name: "intake"}
-	if d.smtp != nil {
-		intake.parts = append(intake.parts, d.smtp.Serve)
-	}
+	intake := stage{name: "intake", parts: d.serveSensors()}
 	return []stage{
 		{name: "store", parts: []func(context.Context) error{d.store.Run}},
 		{name: "dns", parts: []func(context.Context) error{d.dns.Serve}},
