@@ -2,7 +2,10 @@ package dnsd_test
 
 import (
 	"bytes"
+	"fmt"
+	"net/netip"
 	"testing"
+	"time"
 
 	"backscatter/dnsd"
 
@@ -59,6 +62,50 @@ func BenchmarkWorker(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if response := handle(append(buffer, c.request...)); len(response) == 0 {
+					b.Fatal("no answer")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRules measures what it costs to know who asks: the same question, for a
+// different name each time, under no rules, under limits that are not reached,
+// and with a cookie.
+func BenchmarkRules(b *testing.B) {
+	names := make([][]byte, 1<<16)
+	for i := range names {
+		names[i] = packed(b, question(fmt.Sprintf("%d.%d.0.203.bl.example.", i&255, i>>8), dns.TypeA))
+	}
+	limits := dnsd.Rates{Same: 200, All: 1e9, Slip: 3}
+	for _, c := range []struct {
+		name  string
+		rules *dnsd.Rules
+		opt   []byte
+	}{
+		{"none", nil, nil},
+		{"limits", &dnsd.Rules{Rates: limits}, nil},
+		{"access", &dnsd.Rules{Access: dnsd.NewAccess(dnsd.AccessRule{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: dnsd.Refuse})}, nil},
+		{"edns", nil, optRR(1232, 0, 0)},
+		{"edns_limits", &dnsd.Rules{Rates: limits}, optRR(1232, 0, 0)},
+		{"first_cookie", &dnsd.Rules{Rates: limits, Jar: dnsd.NewJar(cookieSecret(secretA1))}, optRR(1232, 0, 0, cookieOption(firstCookie)...)},
+		{"good_cookie", &dnsd.Rules{Rates: limits, Jar: dnsd.NewJar(cookieSecret(secretA1))}, optRR(1232, 0, 0, goodCookie...)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			v := ruledView(b, dnsd.Rules{})
+			v.Rules = c.rules
+			handle, _ := dnsd.Worker(func() dnsd.View { return v })
+			buffer := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i&0xffff == 0 {
+					v.Now = v.Now.Add(time.Second)
+				}
+				packet := append(append(buffer, names[i&0xffff]...), c.opt...)
+				if c.opt != nil {
+					packet[11] = 1
+				}
+				if response := handle(packet); len(response) == 0 {
 					b.Fatal("no answer")
 				}
 			}

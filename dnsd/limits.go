@@ -2,8 +2,8 @@ package dnsd
 
 import (
 	"encoding/binary"
-	"hash/maphash"
-	"math"
+	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -13,13 +13,13 @@ import (
 // fixed, and it takes no lock; several workers share it, so that a client is
 // counted once however its questions are spread over them.
 type limiter struct {
-	seed   maphash.Seed // secret, so that nobody can choose whom he is mistaken for
+	secret uint64 // so that nobody can choose whom he is mistaken for
 	rates  *counters
 	quotas *counters
 }
 
 func newLimiter() *limiter {
-	return &limiter{seed: maphash.MakeSeed(), rates: newCounters(), quotas: newCounters()}
+	return &limiter{secret: rand.Uint64() | 1, rates: newCounters(rateBits, rateWindow), quotas: newCounters(quotaBits, quotaWindow)}
 }
 
 // weigh asks the limits about a question, and notes the result in it. Those who
@@ -34,16 +34,16 @@ func (l *limiter) weigh(q *request, over Transport, v *View) {
 	client := limitedClient(v.Client)
 	if r.Quota > 0 {
 		window := uint32(now / max(1, int64(r.Period/time.Second)))
-		if l.quotas.count(maphash.Comparable(l.seed, client), window) > uint32(min(r.Quota, math.MaxUint32)) {
+		if l.quotas.count(l.mix(client), window) > uint64(r.Quota) {
 			q.limit = exhausted
 		}
 	}
 	if over == TCP || q.cookies == GoodCookie {
 		return
 	}
-	if over := max(l.excess(r.All, maphash.Comparable(l.seed, client), now), l.excess(r.Same, l.hashName(client, q.name), now)); over > 0 {
+	if over := max(l.excess(r.All, l.mix(client), now), l.excess(r.Same, l.hashName(client, q.name), now)); over > 0 {
 		q.limit = dropped
-		if r.Slip > 0 && over%uint32(r.Slip) == 0 {
+		if r.Slip > 0 && over%uint64(r.Slip) == 0 {
 			q.limit = slipped
 		}
 	}
@@ -51,12 +51,12 @@ func (l *limiter) weigh(q *request, over Transport, v *View) {
 
 // excess counts a question in this second, and returns by how many it is beyond
 // the rate.
-func (l *limiter) excess(rate int, key uint64, second int64) uint32 {
+func (l *limiter) excess(rate int, key uint64, second int64) uint64 {
 	if rate <= 0 {
 		return 0
 	}
 	n := l.rates.count(key, uint32(second))
-	return n - min(n, uint32(min(rate, math.MaxUint32)))
+	return n - min(n, uint64(rate))
 }
 
 // limitedClient returns the addresses that count as one in limits: a /24, or a
@@ -71,74 +71,81 @@ func limitedClient(addr netip.Addr) uint64 {
 	return 6<<56 | binary.BigEndian.Uint64(a[:8])>>8
 }
 
+// mix is one step of a keyed hash: both halves of a product by a secret.
+func (l *limiter) mix(word uint64) uint64 {
+	high, low := bits.Mul64(word^l.secret, 0x9e3779b97f4a7c15^l.secret)
+	return high ^ low
+}
+
 // hashName returns the key for a client's questions about a name, whatever its
 // case and the type: who forges his address could vary those without end. Of what
 // has no question there is one name.
 func (l *limiter) hashName(client uint64, name []byte) uint64 {
-	const lower = 0x2020202020202020
-	var text [8 + maxName + 8]byte // and so much that whole words can be folded
-	binary.LittleEndian.PutUint64(text[:], client)
-	n := 8 + copy(text[8:8+maxName], name)
-	for i := 8; i < n; i += 8 {
-		word := text[i : i+8]
-		binary.LittleEndian.PutUint64(word, binary.LittleEndian.Uint64(word)|lower)
+	const lower, word = 0x2020202020202020, 8
+	h := l.mix(client ^ uint64(len(name))<<48)
+	for ; len(name) >= word; name = name[word:] {
+		h = l.mix(h ^ (binary.LittleEndian.Uint64(name) | lower))
 	}
-	return maphash.Bytes(l.seed, text[:n])
+	var rest uint64
+	for _, c := range name {
+		rest = rest<<8 | uint64(c)
+	}
+	return l.mix(h ^ (rest | lower))
 }
 
+// How many bits of a counter are its count, and its window; the others tell its
+// key from those that share its place. Windows come round after an hour, and
+// after more than two hundred periods of a quota.
 const (
-	counterSets = 1 << 14
-	setSize     = 4 // counters that fill a line of the processor's cache
+	rateBits    = 20
+	rateWindow  = 12
+	quotaBits   = 32
+	quotaWindow = 8
+
+	// MaxRate and MaxQuota are the most that can be counted to.
+	MaxRate  = 1<<rateBits - 2
+	MaxQuota = 1<<quotaBits - 2
+)
+
+const (
+	counterSets = 1 << 13
+	setSize     = 8 // counters, which fill a line of the processor's cache
 )
 
 // counters counts by key in windows of time. It has room for so many keys as
 // there are counters; when it is full, the least counted are forgotten, so those
 // that are to be limited stay. Where two workers meet in one counter, a count may
 // be lost, which no limit is so exact as to notice.
-type counters struct{ sets [counterSets]counterSet }
-
-type counterSet [setSize]counter
-
-type counter struct {
-	key   atomic.Uint64
-	state atomic.Uint64 // the window, and below it the count
+type counters struct {
+	countBits, windowBits uint
+	sets                  [counterSets][setSize]atomic.Uint64
 }
 
-func newCounters() *counters { return new(counters) }
+func newCounters(countBits, windowBits uint) *counters {
+	return &counters{countBits: countBits, windowBits: windowBits}
+}
 
 // count adds one for a key in a window, and returns the sum.
-func (c *counters) count(key uint64, window uint32) uint32 {
+func (c *counters) count(key uint64, window uint32) uint64 {
+	most := uint64(1)<<c.countBits - 1
+	begin := key>>(c.countBits+c.windowBits)<<c.windowBits | uint64(window)&(1<<c.windowBits-1)
 	set := &c.sets[key%counterSets]
-	least, leastCount := 0, uint32(math.MaxUint32)
+	least, leastCount := 0, most+1
 	for i := range set {
-		if set[i].key.Load() == key {
-			return set[i].add(window)
-		}
-		if n := set[i].current(window); n < leastCount {
-			least, leastCount = i, n
+		switch s := set[i].Load(); {
+		case s>>c.countBits == begin:
+			if n := s & most; n == most { // one more would be another window
+				return n
+			}
+			return set[i].Add(1) & most
+		case s>>(c.countBits)&(1<<c.windowBits-1) != begin&(1<<c.windowBits-1):
+			if leastCount > 0 { // its time is over
+				least, leastCount = i, 0
+			}
+		case s&most < leastCount:
+			least, leastCount = i, s&most
 		}
 	}
-	set[least].key.Store(key)
-	set[least].state.Store(uint64(window)<<32 | 1)
+	set[least].Store(begin<<c.countBits | 1)
 	return 1
-}
-
-// current returns the count in a window.
-func (c *counter) current(window uint32) uint32 {
-	if s := c.state.Load(); uint32(s>>32) == window {
-		return uint32(s)
-	}
-	return 0
-}
-
-func (c *counter) add(window uint32) uint32 {
-	switch s := c.state.Load(); {
-	case uint32(s>>32) != window:
-		c.state.Store(uint64(window)<<32 | 1)
-		return 1
-	case uint32(s) == math.MaxUint32: // one more would be the next window
-		return math.MaxUint32
-	default:
-		return uint32(c.state.Add(1))
-	}
 }

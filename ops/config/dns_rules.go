@@ -33,20 +33,17 @@ type AccessRule struct {
 	Code   string       `key:"code" doc:"The code of the action 'code', such as 127.255.255.254. Most mail servers take any code for a listing, and refuse mail."`
 }
 
-const (
-	maxAccess = 100_000
-	maxRate   = 1_000_000_000
-)
+const maxAccess = 100_000
 
 func defaultDNSLimits() DNSLimits {
 	return DNSLimits{Same: 200, All: 20_000, Slip: 3, Period: day}
 }
 
 func (l DNSLimits) validate(p *problems, key string) {
-	validateCount(p, key+".same", l.Same, 0, maxRate)
-	validateCount(p, key+".all", l.All, 0, maxRate)
+	validateCount(p, key+".same", l.Same, 0, dnsd.MaxRate)
+	validateCount(p, key+".all", l.All, 0, dnsd.MaxRate)
 	validateCount(p, key+".slip", l.Slip, 0, 10_000)
-	validateCount(p, key+".quota", l.Quota, 0, maxRate)
+	validateCount(p, key+".quota", l.Quota, 0, dnsd.MaxQuota)
 	validateDuration(p, key+".period", l.Period, time.Second, 31*day)
 }
 

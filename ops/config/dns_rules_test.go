@@ -45,10 +45,10 @@ func TestBadDNSRules(t *testing.T) {
 	checkBad(t, []badCase{
 		{"limits", "dns:\n  nsid: " + strings.Repeat("n", 129) + "\n  limits: {same: -1, all: 2000000000, slip: -1, quota: -1, period: 1ms}\n", []string{
 			"bl.yaml:2: dns.nsid: has 129 bytes; at most 128 fit",
-			"bl.yaml:3: dns.limits.same: -1 is out of range; write 0 to 1000000000",
-			"bl.yaml:3: dns.limits.all: 2000000000 is out of range; write 0 to 1000000000",
+			"bl.yaml:3: dns.limits.same: -1 is out of range; write 0 to 1048574",
+			"bl.yaml:3: dns.limits.all: 2000000000 is out of range; write 0 to 1048574",
 			"bl.yaml:3: dns.limits.slip: -1 is out of range; write 0 to 10000",
-			"bl.yaml:3: dns.limits.quota: -1 is out of range; write 0 to 1000000000",
+			"bl.yaml:3: dns.limits.quota: -1 is out of range; write 0 to 4294967294",
 			"bl.yaml:3: dns.limits.period: 1ms is out of range; write 1s to 744h",
 		}},
 		{"access", `dns:
