@@ -120,6 +120,14 @@ func (s *Secondaries) allows(zone *zonefile.Zone, client netip.Addr, signed *key
 	})
 }
 
+// notify returns whom to tell when a zone changes.
+func (s *Secondaries) notify(zone *zonefile.Zone) []target {
+	if s == nil {
+		return nil
+	}
+	return s.zones[sharingName(zone.Name)].notify
+}
+
 // have returns the keys.
 func (s *Secondaries) have() keys {
 	if s == nil {

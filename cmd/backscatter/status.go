@@ -73,6 +73,7 @@ func printStatus(b *strings.Builder, s control.Status) {
 			fmt.Fprintf(b, "              failed: %s\n", e.Error)
 		}
 	}
+	printSecondaries(b, s.Secondaries)
 	for _, w := range s.Warnings {
 		fmt.Fprintf(b, "warning       %s\n", w)
 	}
@@ -86,6 +87,19 @@ func printMirror(b *strings.Builder, m *control.Mirror) {
 	}
 	if m.Error != "" {
 		fmt.Fprintf(b, "refused       %s\n", printable(m.Error))
+	}
+}
+
+func printSecondaries(b *strings.Builder, all []control.Secondary) {
+	for _, s := range all {
+		heard := "has heard nothing"
+		if !s.Heard.IsZero() {
+			heard = fmt.Sprintf("acknowledged %d at %s", s.Acknowledged, stamp(s.Heard))
+		}
+		fmt.Fprintf(b, "secondary     %s of %s, told %d, %s\n", s.Address, s.Zone, s.Serial, heard)
+		if s.Error != "" {
+			fmt.Fprintf(b, "              failed: %s\n", s.Error)
+		}
 	}
 }
 

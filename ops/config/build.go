@@ -230,6 +230,7 @@ func (c *Config) DNSOptions() dnsd.Options {
 			TCPClients:   c.DNS.MaxTCP,
 			TCPPerClient: c.DNS.MaxTCPPerClient,
 			TCPIdle:      c.DNS.TCPIdle,
+			Transfers:    c.DNS.MaxTransfers,
 		},
 	}
 }

@@ -55,7 +55,9 @@ type DNS struct {
 	UDPSockets      int           `key:"udp_sockets" restart:"yes" doc:"Sockets that answer over UDP on each address, with a thread each. 0 is one for each core that the program may use."`
 	MaxTCP          int           `key:"max_tcp" restart:"yes" doc:"TCP connections served at a time."`
 	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client address served at a time."`
+	MaxTransfers    int           `key:"max_transfers" restart:"yes" doc:"Transfers of whole zones to secondaries at a time. Who comes then is told to try later."`
 	TCPIdle         time.Duration `key:"tcp_idle" restart:"yes" doc:"How long a TCP connection may stay without a question (RFC 7766 §6.2.3)."`
+	Keys            []Key         `key:"keys" doc:"Secrets that are shared with other DNS servers, by which they and we sign messages (TSIG, RFC 8945)."`
 }
 
 // HTTP configures the web server.
@@ -76,6 +78,9 @@ type Zone struct {
 	Retry       time.Duration   `key:"retry" doc:"How soon a secondary asks again after a failure."`
 	Expire      time.Duration   `key:"expire" doc:"How long a secondary goes on answering without having reached us."`
 	Apex        Apex            `key:"apex" doc:"What the name of the zone itself answers beside SOA and NS."`
+
+	Transfer []Transfer `key:"transfer" doc:"Who may take the whole zone over DNS (AXFR, IXFR), as secondaries do. Any of them suffices; without one nobody may."`
+	Notify   []Notify   `key:"notify" doc:"Secondaries that are told at once when the zone has changed (NOTIFY, RFC 1996)."`
 }
 
 // Apex is what the name of a zone itself answers.

@@ -35,6 +35,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			Limits:          defaultDNSLimits(),
 			MaxTCP:          tcp.TCPClients,
 			MaxTCPPerClient: tcp.TCPPerClient,
+			MaxTransfers:    tcp.Transfers,
 			TCPIdle:         tcp.TCPIdle,
 		},
 		HTTP:   HTTP{Listen: "127.0.0.1:8053"},

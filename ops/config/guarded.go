@@ -92,7 +92,7 @@ func (g *Guarded) validate(p *problems, key string) {
 func (c *Config) CheckKeys() error {
 	_, err := c.guarded()
 	_, tls := c.Intake.SMTP.Certificate()
-	return errors.Join(err, c.checkCookies(), tls)
+	return errors.Join(err, c.checkCookies(), tls, c.checkTransferKeys())
 }
 
 func (c *Config) guarded() ([]evidence.Guarded, error) {

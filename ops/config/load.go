@@ -184,6 +184,7 @@ func (c *Config) complete(env environment) {
 		z.Hostmaster = cmp.Or(z.Hostmaster, "hostmaster."+name)
 		z.URL = cmp.Or(z.URL, "https://"+name+"/")
 	}
+	c.completeKeys()
 	for i := range c.Reporters {
 		r := &c.Reporters[i]
 		r.Organisation = cmp.Or(r.Organisation, r.Name)

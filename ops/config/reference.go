@@ -108,6 +108,7 @@ func WriteExample(w io.Writer) error {
 	c.Intake.SMTP.Reporter = "local"
 	c.Intake.SMTP.Hostname = "trap.example"
 	c.DNS.Access = []AccessRule{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: "allow"}}
+	c.exampleSecondary()
 	c.Traps = []Trap{
 		{Domain: "trap.example", Senders: []string{"postmaster@trap.example"}},
 		{Address: "left-in-2009@example.org"},

@@ -30,6 +30,7 @@ func (c *Config) validate(p *problems) {
 	c.Intake.validate(p)
 	c.validateListeners(p)
 	c.validateZones(p)
+	c.validateSecondaries(p)
 	c.validateReporters(p)
 	c.validateTraps(p)
 	c.validateGuarded(p)
@@ -63,6 +64,7 @@ func (d *DNS) validate(p *problems, key string) {
 	validateCount(p, key+".udp_sockets", d.UDPSockets, 0, 4096)
 	validateCount(p, key+".max_tcp", d.MaxTCP, 1, 1_000_000)
 	validateCount(p, key+".max_tcp_per_client", d.MaxTCPPerClient, 1, 1_000_000)
+	validateCount(p, key+".max_transfers", d.MaxTransfers, 1, 1_000_000)
 	validateDuration(p, key+".tcp_idle", d.TCPIdle, 100*time.Millisecond, time.Hour)
 }
 

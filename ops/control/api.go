@@ -246,7 +246,9 @@ type Status struct {
 	Listen   []Listener     `json:"listen,omitempty"`
 	Store    listing.Status `json:"store"`
 	Exports  []Export       `json:"exports,omitempty"`
-	Mirror   *Mirror        `json:"mirror,omitempty"` // of a daemon that has no store
+
+	Secondaries []Secondary `json:"secondaries,omitempty"`
+	Mirror      *Mirror     `json:"mirror,omitempty"` // of a daemon that has no store
 }
 
 // Listener is a socket of the daemon.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"backscatter/dnsd"
 	"backscatter/evidence"
 	"backscatter/evidence/intake"
 	"backscatter/evidence/lookup"
@@ -30,6 +31,7 @@ const (
 type rules struct {
 	config   *config.Config
 	zones    *zonefile.Set
+	shared   *dnsd.Secondaries
 	traps    *evidence.Traps
 	judge    intake.Judge
 	settings listing.Settings
@@ -43,6 +45,10 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 	zones, err := c.ZoneSet()
 	if err != nil {
 		return nil, fmt.Errorf("build the zones: %w", err)
+	}
+	shared, err := c.Secondaries()
+	if err != nil {
+		return nil, fmt.Errorf("build the transfers: %w", err)
 	}
 	judging, err := c.JudgeConfig(key)
 	if err != nil {
@@ -61,7 +67,7 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 		return nil, err
 	}
 	return &rules{
-		config: c, zones: zones, traps: judging.Traps, settings: settings, certificate: certificate, guards: judge.Guards,
+		config: c, zones: zones, shared: shared, traps: judging.Traps, settings: settings, certificate: certificate, guards: judge.Guards,
 		judge: lookup.Judge{Judgement: judge, Lookup: c.Lookup()},
 	}, nil
 }
@@ -107,7 +113,9 @@ func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) 
 // reporter is the one whose reports name none: the first.
 func (k *core) reporter() string { return k.rules.Load().config.FirstReporter() }
 
-func (k *core) zones() *zonefile.Set   { return k.rules.Load().zones }
+func (k *core) zones() *zonefile.Set           { return k.rules.Load().zones }
+func (k *core) secondaries() *dnsd.Secondaries { return k.rules.Load().shared }
+
 func (k *core) traps() *evidence.Traps { return k.rules.Load().traps }
 
 func (k *core) certificate() *tls.Certificate { return k.rules.Load().certificate }

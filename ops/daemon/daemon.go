@@ -40,6 +40,7 @@ type Daemon struct {
 	started time.Time
 
 	dns        *dnsd.Server
+	notifier   *dnsd.Notifier
 	dnsRules   atomic.Pointer[dnsd.Rules]
 	smtp       *intake.SMTP // nil when the trap is off
 	lmtp       []*intake.SMTP
@@ -98,8 +99,12 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	}
 	dns := c.DNSOptions()
 	dns.Zones, dns.Snapshots, dns.Rules = d.zones, d.store.Snapshot, d.dnsRules.Load
+	dns.Secondaries, dns.Compare = d.secondaries, d.store.Compare
 	dns.Logger, dns.Metrics = d.log.With("room", "dnsd"), reg
 	d.dns = dnsd.New(dns)
+	d.notifier = dnsd.NewNotifier(dnsd.NotifierOptions{
+		Zones: d.zones, Snapshots: d.store.Snapshot, Secondaries: d.secondaries, Logger: dns.Logger, Metrics: reg,
+	})
 	if err := d.dns.Listen(); err != nil {
 		return err
 	}
@@ -206,6 +211,7 @@ func (d *Daemon) Status() control.Status {
 		NotReady: d.NotReady(), Warnings: d.rules.Load().config.Warnings(), Listen: d.listeners(),
 	}
 	s.Ready = len(s.NotReady) == 0
+	s.Secondaries = secondariesOf(d.notifier)
 	for i, e := range d.exports {
 		state := d.publishers[i].State()
 		e.Serial, e.Published, e.Held = state.Serial, state.Current, state.Held

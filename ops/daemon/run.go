@@ -32,6 +32,7 @@ func (d *Daemon) stages() []stage {
 		public := netutil.LimitListener(d.webL, maxWebClients)
 		work.parts = append(work.parts, func(ctx context.Context) error { return serveHTTP(ctx, d.web.HTTP(), public) })
 	}
+	work.parts = append(work.parts, d.notifier.Run)
 	for _, p := range d.publishers {
 		work.parts = append(work.parts, p.Run)
 	}
