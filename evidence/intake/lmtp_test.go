@@ -61,7 +61,7 @@ func TestLMTP(t *testing.T) {
 				[]string{"250", "250", "250", "554", "354"},
 			},
 			{bounce + ".\r\n", []string{"250 2.0.0 <a@trap.example>", "250 2.0.0 <b@real.example>"}}, // one for each recipient
-			{"MAIL FROM:<>\r\nRCPT TO:<a@trap.example>\r\nQUIT\r\n", []string{"250", "250", "221"}},   // no callout
+			{"MAIL FROM:<>\r\nRCPT TO:<a@trap.example>\r\nQUIT\r\n", []string{"250", "250", "221"}},  // no callout
 		})
 		reports := tr.all()
 		if len(reports) != 1 {

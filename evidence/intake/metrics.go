@@ -18,6 +18,13 @@ type Metrics struct {
 	callouts    prometheus.Counter
 	tls         *prometheus.CounterVec
 	held        prometheus.Gauge
+
+	milterMessages *prometheus.CounterVec
+	milterOpen     prometheus.Gauge
+	milterHeld     prometheus.Gauge
+	spooled        prometheus.Gauge
+	spoolRefused   prometheus.Counter
+	spoolDamaged   prometheus.Counter
 }
 
 // NewMetrics returns the package's metrics, registered with r unless it is nil.
@@ -25,7 +32,20 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "backscatter", Name: name, Help: help}, labels)
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "backscatter", Name: name, Help: help})
+	}
 	m := &Metrics{
+		milterMessages: counter("milter_messages_total", "Messages to traps and guarded addresses that passed the milter, by what became of the report.", "result"),
+		milterOpen:     gauge("milter_connections", "Connections of mail servers to the milter that are open."),
+		milterHeld:     gauge("milter_message_memory_bytes", "Memory taken by messages that the milter sees."),
+		spooled:        gauge("spool_bytes", "Reports that wait on disk for the store."),
+		spoolRefused: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "backscatter", Name: "spool_refused_total", Help: "Reports that could not be put into the spool, and are lost.",
+		}),
+		spoolDamaged: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "backscatter", Name: "spool_damaged_total", Help: "Files in the spool that were damaged and put aside.",
+		}),
 		reports: counter("reports_total", "Reports judged, by verdict and reason.", "verdict", "reason"),
 		deferred: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "backscatter", Name: "reports_deferred_total",
@@ -48,7 +68,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.reports, m.deferred, m.connections, m.open, m.recipients, m.messages, m.callouts, m.tls, m.held)
+		r.MustRegister(m.reports, m.deferred, m.connections, m.open, m.recipients, m.messages, m.callouts, m.tls, m.held,
+			m.milterMessages, m.milterOpen, m.milterHeld, m.spooled, m.spoolRefused, m.spoolDamaged)
 	}
 	return m
 }
