@@ -87,7 +87,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if got := again.Snapshot().Sequence(); got < r.Sequence {
 		t.Errorf("at %d, restored at %d", got, r.Sequence)
 	}
-	if _, err := again.Journal(last); !errors.Is(err, listing.ErrCut) {
+	if _, err := collected(again.Journal(last)); !errors.Is(err, listing.ErrCut) {
 		t.Errorf("journal from before: %v", err)
 	}
 	audit, err := again.Audit(listing.AuditFilter{})

@@ -1,6 +1,8 @@
 package listing_test
 
 import (
+	"fmt"
+	"iter"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ func TestChanges(t *testing.T) {
 	for i, addr := range []string{"192.0.2.66", "198.51.100.7", "203.0.113.9"} {
 		s.observe(bounce(i+1, addr, time.Now()))
 	}
-	want, err := s.Journal(from)
+	want, err := collected(s.Journal(from))
 	if err != nil || len(want) != 3 {
 		t.Fatalf("%d changes, %v", len(want), err)
 	}
@@ -43,5 +45,53 @@ func TestChanges(t *testing.T) {
 		if err == nil {
 			t.Error("a store that is closed has changes")
 		}
+	}
+}
+
+// collected is all of what an iterator yields.
+func collected(changes iter.Seq2[listing.Change, error]) (all []listing.Change, err error) {
+	for c, err := range changes {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// A journal that is longer than what is read at once is read whole, while the
+// store goes on, and no further than it reached at first.
+func TestJournalInSteps(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	from := s.Snapshot().Sequence()
+	many := hosts(t, 3000)
+	var keys []listing.Key
+	for _, m := range many {
+		keys = append(keys, m.Key)
+	}
+	for range 2 {
+		if _, err := s.List(t.Context(), operator, many); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Delist(t.Context(), operator, keys, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := from
+	for c, err := range s.Journal(from) {
+		if next++; err != nil || c.Sequence != next || len(c.Added)+len(c.Removed) != len(many) {
+			t.Fatalf("change %d of %d and %d entries, want %d: %v", c.Sequence, len(c.Added), len(c.Removed), next, err)
+		}
+		s.list(time.Time{}, fmt.Sprintf("192.0.2.%d", next-from)) // no transaction is in the way
+	}
+	if next != from+4 {
+		t.Errorf("%d changes, want 4", next-from)
+	}
+	for c, err := range s.Journal(from) {
+		if err != nil || c.Sequence != from+1 {
+			t.Errorf("the first is %d: %v", c.Sequence, err)
+		}
+		break
 	}
 }

@@ -38,7 +38,7 @@ func TestDecommission(t *testing.T) {
 		if at.IsZero() || !at.Equal(time.Now()) || !before.Decommissioned().IsZero() {
 			t.Errorf("since %s", at)
 		}
-		if _, err := s.Journal(before.Sequence()); !errors.Is(err, listing.ErrCut) {
+		if _, err := collected(s.Journal(before.Sequence())); !errors.Is(err, listing.ErrCut) {
 			t.Errorf("a secondary could go on from before: %v", err)
 		}
 		if _, err := s.Decommission(t.Context(), operator, false); !errors.Is(err, listing.ErrDecommissioned) {

@@ -33,7 +33,7 @@ import (
 //	4096 nodes       1 for what it is; of a leaf see appendLeaf, of a fan 16 leaves
 //	other prefixes   4, then 22 each: number of the content 4, prefix as stored, filled up to 18
 //	checksum         8   XXH64 of all before
-const imageMagic = "backscatter image 1\n"
+const imageMagic = "backscatter image 2\n"
 
 // errImage says that an image is of no use; why does not matter much.
 var errImage = errors.New("the image is not of this store")

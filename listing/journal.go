@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -61,22 +62,49 @@ func (c *change) journal() error {
 	return nil
 }
 
-// Journal returns the changes after the given sequence, oldest first, up to the
-// newest; none when it is the newest. [ErrCut] says that the journal does not
-// reach back so far, or that no such sequence was ever published.
-func (s *Store) Journal(from uint64) ([]Change, error) {
-	var out []Change
-	to := uint64(0)
-	err := s.journal(from, &to, func(c Change) { out = append(out, c) })
-	if err != nil {
-		return nil, err
+// journalStep is how many entries of changes are read at once, unless one change
+// alone has more.
+const journalStep = 4096
+
+// Journal yields the changes after the given sequence, oldest first, up to what is
+// the newest when it begins; none when that is the newest. However long the
+// journal is, it is read in small steps, and no transaction is open while one is
+// yielded: who reads may be slow, and stop at any time.
+//
+// An error is yielded in place of a change, and is the last. [ErrCut] says that the
+// journal does not reach back so far, which can come to be while it is read, or
+// that no such sequence was ever published.
+func (s *Store) Journal(from uint64) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		to := uint64(0)
+		for {
+			var step []Change
+			size := 0
+			err := s.journal(from, &to, func(c Change) bool {
+				step = append(step, c)
+				size += 1 + len(c.Removed) + len(c.Added)
+				return size < journalStep
+			})
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			for _, c := range step {
+				if !yield(c, nil) {
+					return
+				}
+				from = c.Sequence
+			}
+			if from >= to {
+				return
+			}
+		}
 	}
-	return out, nil
 }
 
 // journal calls fn with each change after from, up to to, which it sets to the
-// newest when it is 0.
-func (s *Store) journal(from uint64, to *uint64, fn func(Change)) error {
+// newest when it is 0, until fn returns false.
+func (s *Store) journal(from uint64, to *uint64, fn func(Change) bool) error {
 	return s.view(func(tx *bolt.Tx, _ time.Time) error {
 		st, err := decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
 		if err != nil {
@@ -98,8 +126,9 @@ func (s *Store) journal(from uint64, to *uint64, fn func(Change)) error {
 			if change.Sequence != expected {
 				break
 			}
-			expected++
-			fn(change)
+			if expected++; !fn(change) {
+				return nil
+			}
 		}
 		if expected != *to+1 {
 			return fmt.Errorf("journal: %d is missing: %w", expected, ErrDamaged)
@@ -138,9 +167,10 @@ func (s *Store) Between(from, to uint64) (Difference, error) {
 func (s *Store) between(from, to uint64) (Difference, error) {
 	d := Difference{From: from, To: to}
 	var net netChange
-	err := s.journal(from, &d.To, func(c Change) {
+	err := s.journal(from, &d.To, func(c Change) bool {
 		d.Time = c.Time
 		net.add(c)
+		return true
 	})
 	if err != nil {
 		return Difference{}, err

@@ -8,7 +8,7 @@ import "encoding/binary"
 // A host takes two bytes for the lower half of its address, and none, one, two
 // or four for the number: none when all of the leaf tell the same.
 type leaf struct {
-	data  []byte     // lower halves of all hosts, then the numbers of all
+	data  []byte     // of each host its lower half and, behind it, its number
 	same  uint32     // the number of each host when width is 0
 	width uint8      // bytes of a number
 	ends  [16]uint32 // for each /16: how many hosts of the leaf lie in it or before it
@@ -30,35 +30,37 @@ func (l *leaf) bounds(sub uint32) (start, end uint32) {
 }
 
 // grow makes room for as many hosts as ends says.
-func (l *leaf) grow() { l.data = make([]byte, l.len()*(2+int(l.width))) }
+func (l *leaf) grow() { l.data = make([]byte, uint32(l.len())*l.stride()) }
 
-// numbers returns the numbers of all hosts.
-func (l *leaf) numbers() []byte { return l.data[2*l.ends[15]:] }
+// stride is how many bytes a host takes.
+func (l *leaf) stride() uint32 { return 2 + uint32(l.width) }
 
-func (l *leaf) low(i uint32) uint16 { return binary.LittleEndian.Uint16(l.data[2*i:]) }
+func (l *leaf) low(i uint32) uint16 { return binary.LittleEndian.Uint16(l.data[i*l.stride():]) }
 
 func (l *leaf) ref(i uint32) uint32 {
+	number := l.data[i*l.stride()+2:]
 	switch l.width {
 	case 1:
-		return uint32(l.numbers()[i])
+		return uint32(number[0])
 	case 2:
-		return uint32(binary.LittleEndian.Uint16(l.numbers()[2*i:]))
+		return uint32(binary.LittleEndian.Uint16(number))
 	case 4:
-		return binary.LittleEndian.Uint32(l.numbers()[4*i:])
+		return binary.LittleEndian.Uint32(number)
 	default:
 		return l.same
 	}
 }
 
 func (l *leaf) set(i uint32, low uint16, ref uint32) {
-	binary.LittleEndian.PutUint16(l.data[2*i:], low)
+	at := l.data[i*l.stride():]
+	binary.LittleEndian.PutUint16(at, low)
 	switch l.width {
 	case 1:
-		l.numbers()[i] = byte(ref)
+		at[2] = byte(ref)
 	case 2:
-		binary.LittleEndian.PutUint16(l.numbers()[2*i:], uint16(ref))
+		binary.LittleEndian.PutUint16(at[2:], uint16(ref))
 	case 4:
-		binary.LittleEndian.PutUint32(l.numbers()[4*i:], ref)
+		binary.LittleEndian.PutUint32(at[2:], ref)
 	}
 }
 
@@ -223,9 +225,8 @@ func (l *leaf) take(at uint32, other *leaf, start, end uint32) {
 		}
 		return
 	}
-	w := uint32(l.width)
-	copy(l.data[2*at:], other.data[2*start:2*end])
-	copy(l.numbers()[w*at:], other.numbers()[w*start:w*end])
+	w := l.stride()
+	copy(l.data[w*at:], other.data[w*start:w*end])
 }
 
 // renumber returns the leaf with each number replaced, as narrow as it can be.

@@ -297,7 +297,7 @@ func (m *model) check(t *testing.T, s *running) {
 			t.Fatalf("%s is answered %t, want %t", addr, got, m.answers(addr))
 		}
 	}
-	changes, err := s.Journal(m.through)
+	changes, err := collected(s.Journal(m.through))
 	if err != nil {
 		t.Fatal(err)
 	}

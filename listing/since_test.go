@@ -132,7 +132,7 @@ func TestJournalKept(t *testing.T) {
 				time.Sleep(time.Duration(tt.days) * 24 * time.Hour)
 				synctest.Wait()
 				last := s.Snapshot().Sequence()
-				if changes, err := s.Journal(last - uint64(tt.left)); err != nil || len(changes) != tt.left {
+				if changes, err := collected(s.Journal(last - uint64(tt.left))); err != nil || len(changes) != tt.left {
 					t.Errorf("%d changes, %v, want %d", len(changes), err, tt.left)
 				}
 				if _, err := s.Since(last - uint64(tt.left) - 1); tt.left < 5 && !errors.Is(err, listing.ErrCut) {

@@ -558,7 +558,7 @@ func TestApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.want("192.0.2.66/32") // the policy is stricter, and what is listed stays so
-	changes, err := s.Journal(from)
+	changes, err := collected(s.Journal(from))
 	if err != nil || len(changes) != 1 || len(changes[0].Removed) != 1 || changes[0].Removed[0].Prefix.String() != "198.51.100.7/32" {
 		t.Errorf("journal: %+v %v", changes, err)
 	}
@@ -571,7 +571,7 @@ func TestApply(t *testing.T) {
 	if r, err := s.Apply(t.Context(), operator, next); err != nil || r.Sequence != from+1 {
 		t.Errorf("other published settings: %+v %v", r, err)
 	}
-	if _, err := s.Journal(from); !errors.Is(err, listing.ErrCut) {
+	if _, err := collected(s.Journal(from)); !errors.Is(err, listing.ErrCut) {
 		t.Errorf("journal across other published settings: %v", err)
 	}
 	s = s.reopen(next)
@@ -590,7 +590,7 @@ func TestJournal(t *testing.T) {
 		first := s.Snapshot().Sequence()
 		s.list(time.Time{}, "192.0.2.1", "192.0.2.2")
 		s.delist(0, "192.0.2.1")
-		changes, err := s.Journal(first)
+		changes, err := collected(s.Journal(first))
 		var got []string
 		for _, c := range changes {
 			for _, e := range c.Removed {
@@ -603,16 +603,16 @@ func TestJournal(t *testing.T) {
 		if want := []string{"1 +192.0.2.1/32", "1 +192.0.2.2/32", "2 -192.0.2.1/32"}; err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v, want %v: %v", got, want, err)
 		}
-		if none, err := s.Journal(first + 2); err != nil || len(none) != 0 {
+		if none, err := collected(s.Journal(first + 2)); err != nil || len(none) != 0 {
 			t.Errorf("from the newest: %v %v", none, err)
 		}
 		for _, from := range []uint64{0, first - 1, first + 3} {
-			if _, err := s.Journal(from); !errors.Is(err, listing.ErrCut) {
+			if _, err := collected(s.Journal(from)); !errors.Is(err, listing.ErrCut) {
 				t.Errorf("from %d: %v", from, err)
 			}
 		}
 		time.Sleep(31 * 24 * time.Hour)
-		if _, err := s.Journal(first); !errors.Is(err, listing.ErrCut) {
+		if _, err := collected(s.Journal(first)); !errors.Is(err, listing.ErrCut) {
 			t.Errorf("after a month: %v", err)
 		}
 		s.verify()

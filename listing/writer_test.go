@@ -263,7 +263,7 @@ func TestExpiryInSteps(t *testing.T) {
 		from := s.Snapshot().Sequence()
 		time.Sleep(time.Hour + time.Second)
 		s.want()
-		changes, err := s.Journal(from)
+		changes, err := collected(s.Journal(from))
 		if err != nil || len(changes) < 10 {
 			t.Errorf("%d steps: %v", len(changes), err)
 		}
