@@ -24,7 +24,7 @@ type batch struct {
 	clients  [batchSize]unix.RawSockaddrInet6 // large enough for either family
 	controls [batchSize][controlSize / 8]uint64
 	packets  [batchSize][udpBuffer]byte
-	ready    [1]unix.PollFd
+	ready    [2]unix.PollFd
 	used     int  // how many of in the kernel has changed
 	crowded  int  // how many packets may come alone before batches are no longer made larger
 	idle     bool // nothing has come for a nap
@@ -54,8 +54,9 @@ func newBatch(told bool) *batch {
 // come it is not told of the sleep between two of them, which the socket's timeout
 // bounds ([napTime]), and which ends at once when the scheduler wants something:
 // it sends a signal, and a socket with a timeout never goes on reading after one
-// (signal(7)). Only when nothing has come for a nap is there a wait of unknown length.
-func (b *batch) receive(fd int) (int, error) {
+// (signal(7)). Only when nothing has come for a nap is there a wait of unknown
+// length, which also ends when there is something to read from wake.
+func (b *batch) receive(fd, wake int) (int, error) {
 	b.rearm()
 	if b.crowded > 0 {
 		// Others run once before it sleeps: then who asks can go on asking, and the
@@ -66,12 +67,22 @@ func (b *batch) receive(fd int) (int, error) {
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
 	}
 	if b.idle {
-		b.ready[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-		if _, err := unix.Poll(b.ready[:], -1); err != nil {
+		b.ready = [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+		if _, err := unix.Poll(b.ready[:], -1); err != nil || b.ready[0].Revents == 0 {
 			return 0, nil //nolint:nilerr // a signal; reading tells of all else
 		}
 	}
-	n, errno := b.read(fd, unix.MSG_WAITFORONE)
+	return b.outcome(b.read(fd, unix.MSG_WAITFORONE))
+}
+
+// rest takes what is there, without waiting.
+func (b *batch) rest(fd int) (int, error) {
+	b.rearm()
+	return b.outcome(b.read(fd, unix.MSG_DONTWAIT))
+}
+
+// outcome turns what came of reading into a count of packets.
+func (b *batch) outcome(n int, errno unix.Errno) (int, error) {
 	b.idle = errno == unix.EAGAIN
 	switch errno {
 	case 0:
@@ -114,10 +125,6 @@ func (b *batch) took(n int) int {
 	}
 	return n
 }
-
-// nothing reports whether the last batch is what an empty socket gives that was
-// shut down: a packet from nobody.
-func (b *batch) nothing() bool { return b.used > 0 && b.in[0].Hdr.Namelen == 0 }
 
 // answer answers the first n packets, and returns how many answers are to be sent.
 func (b *batch) answer(w *worker, n int) int {

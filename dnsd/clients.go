@@ -52,13 +52,14 @@ func (c *clients) enter(conn *net.TCPConn) *client {
 	return cl
 }
 
-// clientOf returns the addresses that count as one client: with IPv6 a single
-// host has a whole /64.
+// clientOf returns the addresses that count as one client. Who wants many
+// connections has a network to open them from: a /24, or what a site gets of IPv6,
+// a /56 at least (RFC 6177 §2).
 func clientOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
-	bits := addr.BitLen()
+	bits := 24
 	if addr.Is6() {
-		bits = 64
+		bits = 56
 	}
 	return netip.PrefixFrom(addr, bits).Masked()
 }

@@ -33,13 +33,13 @@ func (e endpoint) close() {
 // bind opens the sockets for one address of the configuration: those of UDP and TCP
 // for a host, or those of both families for none (every address of both families), all on one port. What was
 // opened is closed again on error.
-func bind(listen string, sockets int) ([]endpoint, error) {
+func bind(listen string, sockets int, h held) ([]endpoint, error) {
 	addrs, err := parseListen(listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", listen, err)
 	}
 	for try := 1; ; try++ {
-		endpoints, err := bindAll(addrs, sockets)
+		endpoints, err := bindAll(addrs, sockets, h)
 		if err == nil {
 			return endpoints, nil
 		}
@@ -77,7 +77,7 @@ func parseListen(listen string) ([]netip.AddrPort, error) {
 // bindAll opens both sockets for each address. Port 0 becomes the port that
 // the first of them was given. A host without IPv6 serves every address by
 // serving those of IPv4.
-func bindAll(addrs []netip.AddrPort, sockets int) (endpoints []endpoint, err error) {
+func bindAll(addrs []netip.AddrPort, sockets int, h held) (endpoints []endpoint, err error) {
 	defer func() {
 		if err != nil {
 			for _, e := range endpoints {
@@ -88,7 +88,7 @@ func bindAll(addrs []netip.AddrPort, sockets int) (endpoints []endpoint, err err
 	}()
 	port := addrs[0].Port()
 	for i, addr := range addrs {
-		e, err := bindOne(netip.AddrPortFrom(addr.Addr(), port), sockets)
+		e, err := bindOne(netip.AddrPortFrom(addr.Addr(), port), sockets, h)
 		if i > 0 && errors.Is(err, syscall.EAFNOSUPPORT) {
 			continue
 		}
@@ -101,7 +101,7 @@ func bindAll(addrs []netip.AddrPort, sockets int) (endpoints []endpoint, err err
 	return endpoints, nil
 }
 
-func bindOne(addr netip.AddrPort, sockets int) (e endpoint, err error) {
+func bindOne(addr netip.AddrPort, sockets int, h held) (e endpoint, err error) {
 	defer func() {
 		if err != nil {
 			e.close()
@@ -113,8 +113,13 @@ func bindOne(addr netip.AddrPort, sockets int) (e endpoint, err error) {
 		e.family = ipv6Family
 		tcp = "tcp6" // refuses mapped IPv4, so both families can have a wildcard
 	}
-	if e.udp, err = listenUDP(addr, sockets); err != nil {
+	udps, tcps := h.take(addr)
+	if e.udp, err = listenUDP(addr, sockets, udps); err != nil {
 		return e, explain(err)
+	}
+	if len(tcps) > 0 {
+		e.tcp, err = tcpListener(tcps[0])
+		return e, err
 	}
 	bound := netip.AddrPortFrom(addr.Addr(), e.udp.LocalAddr().AddrPort().Port())
 	if e.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(bound)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -28,6 +29,10 @@ type Options struct {
 	// address; without one it means every address of both families. Port 0
 	// takes any port that is free for UDP and TCP.
 	Listen []string
+
+	// Sockets are open sockets, for addresses of Listen, of somebody who keeps them
+	// open when the server ends. They are used in place of new ones.
+	Sockets []*os.File
 
 	// Zones and Snapshots return what is served now. They are called once for
 	// each question, or batch of questions, from many goroutines, Snapshots first:
@@ -60,7 +65,7 @@ type Options struct {
 type Limits struct {
 	UDPWorkers   int           // goroutines that answer on one UDP address; on Linux each has a socket and a thread of its own
 	TCPClients   int           // TCP connections in all; beyond it the idlest goes
-	TCPPerClient int           // TCP connections of one IPv4 address or one IPv6 /64; beyond it its idlest goes
+	TCPPerClient int           // TCP connections of one IPv4 /24 or IPv6 /56; beyond it its idlest goes
 	TCPPipeline  int           // answers that wait on one connection before no more questions are read
 	TCPIdle      time.Duration // how long a connection may wait for the next question (RFC 7766 §6.2.3)
 	TCPRead      time.Duration // how long one question may take to come in
@@ -150,16 +155,22 @@ func New(o Options) *Server {
 // Listen binds every address, or none: then the error names the address and
 // what to do about it.
 func (s *Server) Listen() error {
+	h, err := sortHeld(s.options.Sockets)
+	if err != nil {
+		return err
+	}
 	for _, listen := range s.options.Listen {
-		endpoints, err := bind(listen, s.limits.UDPWorkers)
-		if err != nil {
-			s.Close()
-			s.endpoints = nil
-			return err
+		var endpoints []endpoint
+		if endpoints, err = bind(listen, s.limits.UDPWorkers, h); err != nil {
+			break
 		}
 		s.endpoints = append(s.endpoints, endpoints...)
 	}
-	return nil
+	if err = cmp.Or(err, h.left()); err != nil {
+		s.Close()
+		s.endpoints = nil
+	}
+	return err
 }
 
 // Addrs returns the addresses that are served over UDP. TCP has the same.
@@ -173,7 +184,13 @@ func (s *Server) Addrs() []net.Addr {
 
 // Threads returns how many threads Serve keeps for itself, most of the time
 // asleep in the kernel.
-func (s *Server) Threads() int { return len(s.endpoints) * s.limits.UDPWorkers }
+func (s *Server) Threads() int {
+	n := 0
+	for _, e := range s.endpoints {
+		n += e.udp.workers(s.limits.UDPWorkers)
+	}
+	return n
+}
 
 // Close closes the sockets at once. It is not needed after Serve.
 func (s *Server) Close() {
@@ -195,7 +212,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	g.Go(func() error { return s.runClock(ctx) })
 	g.Go(func() error { return s.drain(ctx) })
 	for _, e := range s.endpoints {
-		for socket := range s.limits.UDPWorkers {
+		for socket := range e.udp.workers(s.limits.UDPWorkers) {
 			w := s.worker(e.family)
 			g.Go(func() error { return e.udp.serve(ctx, socket, w) })
 		}

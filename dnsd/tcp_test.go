@@ -216,7 +216,7 @@ func TestOneClientCannotStarveAnother(t *testing.T) {
 	o := options(t)
 	o.Limits = dnsd.Limits{TCPClients: 20, TCPPerClient: 10}
 	addr := serve(t, o).Addrs()[0]
-	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 2)}} // of another network
 	other, err := from.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -29,21 +30,36 @@ type udpListener struct {
 	local    netip.AddrPort
 	wildcard bool // bound to every address, so answers must be told where to leave from
 	fds      []int
+	wake     int          // an event that wakes all workers; -1 when there is none
 	end      atomic.Int64 // when to stop, whatever is still waiting; 0 while serving
 	once     sync.Once    // closes
 }
 
-// listenUDP binds an address with so many sockets. The first takes the address
-// for itself alone and lets the others join afterwards: an address that somebody
-// else has is an error, even if he would share it.
-func listenUDP(addr netip.AddrPort, sockets int) (_ *udpListener, err error) {
-	l := &udpListener{local: addr, wildcard: addr.Addr().IsUnspecified()}
+// listenUDP binds an address with so many sockets, or takes those that are held
+// for it. The first takes the address for itself alone and lets the others join
+// afterwards: an address that somebody else has is an error, even if he would
+// share it.
+func listenUDP(addr netip.AddrPort, sockets int, held []*os.File) (_ *udpListener, err error) {
+	l := &udpListener{local: addr, wildcard: addr.Addr().IsUnspecified(), wake: -1}
 	defer func() {
 		if err != nil {
 			l.Close()
 		}
 	}()
-	for i := range sockets {
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("open an event: %w", err)
+	}
+	for _, f := range held {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("take a socket over: %w", err)
+		}
+		l.fds = append(l.fds, fd)
+		if err := setUpUDP(fd, addr.Addr(), l.wildcard); err != nil {
+			return nil, err
+		}
+	}
+	for i := len(l.fds); i < sockets && len(held) == 0; i++ {
 		fd, err := openUDP(l.local.Addr(), l.wildcard)
 		if err != nil {
 			return nil, err
@@ -55,6 +71,9 @@ func listenUDP(addr netip.AddrPort, sockets int) (_ *udpListener, err error) {
 	}
 	return l, nil
 }
+
+// workers returns how many can serve at a time.
+func (l *udpListener) workers(int) int { return len(l.fds) }
 
 func (l *udpListener) bind(fd int, first bool) error {
 	share := func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }
@@ -80,18 +99,36 @@ func (l *udpListener) bind(fd int, first bool) error {
 	return nil
 }
 
-// openUDP opens a blocking socket.
+// openUDP opens a socket that is not bound yet.
 func openUDP(addr netip.Addr, wildcard bool) (fd int, err error) {
-	domain, level, destination := unix.AF_INET, unix.IPPROTO_IP, unix.IP_PKTINFO
+	domain := unix.AF_INET
 	if addr.Is6() {
-		domain, level, destination = unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+		domain = unix.AF_INET6
 	}
 	if fd, err = unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return -1, fmt.Errorf("open a socket: %w", err)
 	}
 	if addr.Is6() { // so that both families can have a wildcard
-		err = unix.SetsockoptInt(fd, level, unix.IPV6_V6ONLY, 1)
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
+	if err == nil {
+		err = setUpUDP(fd, addr, wildcard)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// setUpUDP makes a socket block, though not for long, and tell where packets
+// were sent to where that can differ.
+func setUpUDP(fd int, addr netip.Addr, wildcard bool) error {
+	level, destination := unix.IPPROTO_IP, unix.IP_PKTINFO
+	if addr.Is6() {
+		level, destination = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+	}
+	err := unix.SetNonblock(fd, false)
 	if err == nil && wildcard { // to which of our addresses a packet came
 		err = unix.SetsockoptInt(fd, level, destination, 1)
 	}
@@ -102,11 +139,14 @@ func openUDP(addr netip.Addr, wildcard bool) (fd int, err error) {
 		}
 	}
 	if err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("set up a socket: %w", err)
+		return fmt.Errorf("set up a socket: %w", err)
 	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // the default serves too
-	return fd, nil
+	// What it has serves too, and may be more: who holds a socket for us may have
+	// been allowed more than we are.
+	if have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil || have < 2*receiveBuffer {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
+	return nil
 }
 
 func sockaddr(addr netip.AddrPort) unix.Sockaddr {
@@ -147,17 +187,17 @@ func (l *udpListener) Close() {
 		for _, fd := range l.fds {
 			_ = unix.Close(fd) // nothing is buffered that closing could lose
 		}
+		if l.wake >= 0 {
+			_ = unix.Close(l.wake)
+		}
 	})
 }
 
-// stop ends serving when all is answered that has arrived, or at end.
+// stop ends serving when all is answered that has arrived, or at end. The sockets
+// themselves stay as they are: what still arrives is for whoever has them next.
 func (l *udpListener) stop(end time.Time) {
 	l.end.Store(end.UnixNano())
-	for _, fd := range l.fds {
-		// It says that the socket is not connected, and wakes who waits on it all
-		// the same. From then on, reading an empty queue returns at once.
-		_ = unix.Shutdown(fd, unix.SHUT_RD)
-	}
+	_, _ = unix.Write(l.wake, []byte{7: 1}) // fails only when the event has been told already
 }
 
 // serve is one worker on one of the sockets. It has a thread of its own, and
@@ -168,25 +208,25 @@ func (l *udpListener) serve(ctx context.Context, socket int, w *worker) error {
 	fd := l.fds[socket]
 	b := newBatch(l.wildcard)
 	for {
-		n, err := b.receive(fd)
+		n, err := 0, error(nil)
+		end := l.end.Load()
+		if end == 0 {
+			n, err = b.receive(fd, l.wake)
+		} else {
+			n, err = b.rest(fd)
+		}
 		if err != nil {
 			if err := w.readFailed(ctx, l.local, err); err != nil {
 				return ended(ctx, err)
 			}
 			continue
 		}
-		if b.nothing() {
-			return ended(ctx, fmt.Errorf("read dns questions on %s: %w", l.local, errShut))
-		}
 		b.send(fd, b.answer(w, n), w.counts)
-		if end := l.end.Load(); end != 0 && time.Now().UnixNano() > end {
+		if end != 0 && (n == 0 || time.Now().UnixNano() > end) {
 			return nil
 		}
 	}
 }
-
-// errShut is a socket that was shut down while it was to serve.
-var errShut = errors.New("the socket was shut down")
 
 // isFatal reports whether a socket that gave the error will never work again.
 func isFatal(err error) bool {

@@ -25,14 +25,19 @@ type udpListener struct {
 	wildcard bool // bound to every address, so answers must be told where to leave from
 }
 
-func listenUDP(addr netip.AddrPort, _ int) (*udpListener, error) {
+func listenUDP(addr netip.AddrPort, _ int, held []*os.File) (*udpListener, error) {
 	l := &udpListener{wildcard: addr.Addr().IsUnspecified()}
 	network := "udp4"
 	if addr.Addr().Is6() {
 		network, l.family = "udp6", ipv6Family // refuses mapped IPv4, so both families can have a wildcard
 	}
 	var err error
-	if l.conn, err = net.ListenUDP(network, net.UDPAddrFromAddrPort(addr)); err != nil {
+	if len(held) > 0 {
+		l.conn, err = packetConn(held[0])
+	} else {
+		l.conn, err = net.ListenUDP(network, net.UDPAddrFromAddrPort(addr))
+	}
+	if err != nil {
 		return nil, err
 	}
 	_ = l.conn.SetReadBuffer(receiveBuffer) // the default serves too
@@ -54,6 +59,9 @@ func (l *udpListener) tellDestination() error {
 		return ipv6.NewPacketConn(l.conn).SetControlMessage(ipv6.FlagDst, true)
 	}
 }
+
+// workers returns how many can serve at a time.
+func (l *udpListener) workers(wanted int) int { return wanted }
 
 // LocalAddr returns the address that is bound.
 func (l *udpListener) LocalAddr() *net.UDPAddr { return l.conn.LocalAddr().(*net.UDPAddr) }

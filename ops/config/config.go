@@ -54,7 +54,7 @@ type DNS struct {
 	Access          []AccessRule  `key:"access" doc:"What becomes of questions from some clients. The zone's own name, its name servers and the test points are answered to all of them."`
 	UDPSockets      int           `key:"udp_sockets" restart:"yes" doc:"Sockets that answer over UDP on each address, with a thread each. 0 is one for each core that the program may use."`
 	MaxTCP          int           `key:"max_tcp" restart:"yes" doc:"TCP connections served at a time."`
-	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client address served at a time."`
+	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client network (IPv4 /24, IPv6 /56) served at a time; beyond it the idlest goes."`
 	MaxTransfers    int           `key:"max_transfers" restart:"yes" doc:"Transfers of whole zones to secondaries at a time. Who comes then is told to try later."`
 	TCPIdle         time.Duration `key:"tcp_idle" restart:"yes" doc:"How long a TCP connection may stay without a question (RFC 7766 §6.2.3)."`
 	Keys            []Key         `key:"keys" doc:"Secrets that are shared with other DNS servers, by which they and we sign messages (TSIG, RFC 8945)."`

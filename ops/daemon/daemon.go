@@ -101,6 +101,10 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	dns.Zones, dns.Snapshots, dns.Rules = d.zones, d.store.Snapshot, d.dnsRules.Load
 	dns.Secondaries, dns.Compare = d.secondaries, d.store.Compare
 	dns.Logger, dns.Metrics = d.log.With("room", "dnsd"), reg
+	var err error
+	if dns.Sockets, err = heldSockets(); err != nil {
+		return err
+	}
 	d.dns = dnsd.New(dns)
 	d.notifier = dnsd.NewNotifier(dnsd.NotifierOptions{
 		Zones: d.zones, Snapshots: d.store.Snapshot, Secondaries: d.secondaries, Logger: dns.Logger, Metrics: reg,
@@ -111,7 +115,6 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	if err := d.bindSensors(c); err != nil {
 		return err
 	}
-	var err error
 	if c.HTTP.Listen != "" {
 		var config net.ListenConfig
 		if d.webL, err = config.Listen(context.Background(), "tcp", c.HTTP.Listen); err != nil {

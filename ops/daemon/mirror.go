@@ -106,6 +106,9 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 	}
 	dns.Zones, dns.Snapshots, dns.Rules = m.source.Zones, m.source.Snapshot, func() *dnsd.Rules { return rules }
 	dns.Logger, dns.Metrics = m.log.With("room", "dnsd"), reg
+	if dns.Sockets, err = heldSockets(); err != nil {
+		return err
+	}
 	server := dnsd.New(dns)
 	if err := server.Listen(); err != nil {
 		return err
