@@ -17,6 +17,9 @@ import (
 type Intake struct {
 	SMTP SMTP     `key:"smtp" doc:"The SMTP trap. It takes mail for traps only and never sends any."`
 	LMTP []Sensor `key:"lmtp" restart:"yes" doc:"Where a mail server hands over mail to traps and guarded domains by LMTP. Only the reporter's relays and loopback may connect: they held the session with the source, and the topmost Received line is believed."`
+
+	Milter    []Sensor `key:"milter" restart:"yes" doc:"Where a mail server lets pass what it takes, by the milter protocol: mail to traps, and mail with a null sender to guarded domains. The milter never refuses or delays any; set milter_default_action = accept in the mail server. What it says of its clients is level A."`
+	SpoolSize int      `key:"spool_size" restart:"yes" doc:"Octets that may wait in the folder spool of the state for the store. With more, reports from milters are lost, and counted."`
 }
 
 // Sensor is a listener to which a mail server connects.
@@ -46,7 +49,7 @@ type SMTP struct {
 
 func defaultIntake() Intake {
 	smtp := intake.DefaultLimits()
-	return Intake{SMTP: SMTP{
+	return Intake{SpoolSize: 256 << 20, SMTP: SMTP{
 		Listen:         "127.0.0.1:2525",
 		MaxSize:        int(smtp.Size),
 		MaxRecipients:  smtp.Recipients,
@@ -80,6 +83,11 @@ func (i *Intake) sensors() iter.Seq2[string, *Sensor] {
 	return func(yield func(string, *Sensor) bool) {
 		for n := range i.LMTP {
 			if !yield(fmt.Sprintf("intake.lmtp[%d]", n), &i.LMTP[n]) {
+				return
+			}
+		}
+		for n := range i.Milter {
+			if !yield(fmt.Sprintf("intake.milter[%d]", n), &i.Milter[n]) {
 				return
 			}
 		}
@@ -122,6 +130,7 @@ func (s *Sensor) validate(p *problems, key string) {
 
 func (i *Intake) validate(p *problems) {
 	i.SMTP.validate(p, "intake.smtp")
+	validateCount(p, "intake.spool_size", i.SpoolSize, 1<<20, 1<<40)
 	for key, s := range i.sensors() {
 		s.validate(p, key)
 	}
@@ -189,6 +198,16 @@ func (c *Config) LMTPOptions() []intake.SMTPOptions {
 		own.PerClient = own.Connections // there is one client
 		own.Size, own.Recipients = int64(c.Intake.SMTP.MaxSize), 1000
 		out[i] = intake.SMTPOptions{Addr: s.Listen, Hostname: c.Intake.SMTP.Hostname, Reporter: s.Reporter, LMTP: true, Limits: own}
+	}
+	return out
+}
+
+// MilterOptions returns the options of the milters; what they take, the sink,
+// logger and metrics are for the caller to add.
+func (c *Config) MilterOptions() []intake.MilterOptions {
+	out := make([]intake.MilterOptions, len(c.Intake.Milter))
+	for i, s := range c.Intake.Milter {
+		out[i] = intake.MilterOptions{Addr: s.Listen, Reporter: s.Reporter}
 	}
 	return out
 }

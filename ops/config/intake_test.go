@@ -19,6 +19,7 @@ func TestIntake(t *testing.T) {
 	c := parse(t, `
 intake:
   smtp: {listen: "192.0.2.25:25", hostname: mx.trap.example, xclient: true, proxy: true, max_rate: 7, max_errors: 3, tarpit: 2s}
+  milter: [{listen: "127.0.0.1:7357", reporter: alias}]
   lmtp: [{listen: "unix:/run/bs/lmtp"}, {listen: "192.0.2.25:24", reporter: alias}]
 reporters: [{name: local}, {name: alias, relays: [203.0.113.0/24]}]
 `)
@@ -44,6 +45,9 @@ reporters: [{name: local}, {name: alias, relays: [203.0.113.0/24]}]
 	if diff := gocmp.Diff([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, c.Relays("alias"), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("relays (-want +got)\n%s", diff)
 	}
+	if m := c.MilterOptions(); len(m) != 1 || m[0].Addr != "127.0.0.1:7357" || m[0].Reporter != "alias" {
+		t.Errorf("milters %+v", m)
+	}
 	if c.Relays("stranger") != nil {
 		t.Error("a stranger has relays")
 	}
@@ -63,6 +67,10 @@ func TestBadIntake(t *testing.T) {
 			`bl.yaml:4: intake.lmtp[1].reporter: "nobody" is not defined; add it to reporters, or write one of them: local`,
 			`bl.yaml:5: intake.lmtp[2].listen: has a path of 108 bytes, and the system allows 107; choose a shorter one`,
 			`bl.yaml:6: intake.lmtp[3].listen: is missing; set it`,
+		}},
+		{"milter and spool", "intake: {spool_size: 5, milter: [{listen: x}]}", []string{
+			`bl.yaml:1: intake.spool_size: 5 is out of range; write 1048576 to 1099511627776`,
+			`bl.yaml:1: intake.milter[0].listen: "x" is no address with a port; write one like 127.0.0.1:5300 or [::1]:5300`,
 		}},
 		{"one port twice", "intake: {smtp: {listen: \"127.0.0.1:2525\"}, lmtp: [{listen: \"127.0.0.1:2525\"}]}", []string{
 			`bl.yaml:1: intake.lmtp[0].listen: 127.0.0.1:2525 is taken by intake.smtp.listen of line 1; write another port`,

@@ -105,6 +105,7 @@ func WriteExample(w io.Writer) error {
 	c.Zones[0].Hostmaster = "hostmaster.bl.example"
 	c.Zones[0].URL = "https://bl.example/"
 	c.Intake.LMTP = []Sensor{{Listen: "unix:/run/backscatter/lmtp", Reporter: "local"}}
+	c.Intake.Milter = []Sensor{{Listen: "127.0.0.1:7357", Reporter: "local"}}
 	c.Intake.SMTP.Reporter = "local"
 	c.Intake.SMTP.Hostname = "trap.example"
 	c.DNS.Access = []AccessRule{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: "allow"}}

@@ -41,7 +41,7 @@ type rules struct {
 	guards func(reporter, rcpt string) bool // whether rcpt is in a guarded domain
 }
 
-func buildRules(c *config.Config, keys keyring) (*rules, error) {
+func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 	zones, err := c.ZoneSet()
 	if err != nil {
 		return nil, fmt.Errorf("build the zones: %w", err)
@@ -50,11 +50,10 @@ func buildRules(c *config.Config, keys keyring) (*rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the transfers: %w", err)
 	}
-	judging, err := c.JudgeConfig(keys.newest)
+	judging, err := c.JudgeConfig(key)
 	if err != nil {
 		return nil, fmt.Errorf("build the judge: %w", err)
 	}
-	judging.Former = keys.recognised(judging.Window)
 	judge, err := evidence.NewJudge(judging)
 	if err != nil {
 		return nil, fmt.Errorf("build the judge: %w", err)
@@ -76,7 +75,7 @@ func buildRules(c *config.Config, keys keyring) (*rules, error) {
 // core is the part that a daemon and a command without a daemon share: the
 // store, and the desk at which reports are handed in.
 type core struct {
-	keys  keyring
+	key   [32]byte
 	rules atomic.Pointer[rules]
 	store *listing.Store
 	desk  *intake.Desk
@@ -89,11 +88,11 @@ func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) 
 	if err := prepareState(c.State); err != nil {
 		return nil, err
 	}
-	keys, err := loadKeys(filepath.Join(c.State, keyName))
+	key, err := loadKey(filepath.Join(c.State, keyName))
 	if err != nil {
 		return nil, err
 	}
-	r, err := buildRules(c, keys)
+	r, err := buildRules(c, key)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +102,7 @@ func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) 
 	if err != nil {
 		return nil, err
 	}
-	k := &core{keys: keys, store: store, intakeMetrics: intake.NewMetrics(reg)}
+	k := &core{key: key, store: store, intakeMetrics: intake.NewMetrics(reg)}
 	k.rules.Store(r)
 	k.desk = intake.NewDesk(intake.DeskOptions{
 		Judge: r.judge, Store: store, Logger: logger.With("room", "intake"), Metrics: k.intakeMetrics,

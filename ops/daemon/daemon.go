@@ -44,6 +44,8 @@ type Daemon struct {
 	dnsRules   atomic.Pointer[dnsd.Rules]
 	smtp       *intake.SMTP // nil when the trap is off
 	lmtp       []*intake.SMTP
+	milters    []*intake.Milter
+	spool      *intake.Spool
 	publishers []*zonefile.Publisher
 	exports    []control.Export // what each publisher writes, and where
 	control    *control.Server
@@ -165,8 +167,8 @@ func (d *Daemon) zoneNamed(name string) func() *zonefile.Zone {
 	return func() *zonefile.Zone { return d.zones().Find(name) }
 }
 
-// Addr returns an address that a service (dns, smtp, lmtp, http, control) listens
-// on, or nothing when it is off.
+// Addr returns an address that a service (dns, smtp, lmtp, milter, http, control)
+// listens on, or nothing when it is off.
 func (d *Daemon) Addr(service string) string {
 	for _, l := range d.listeners() {
 		if l.Service == service {
@@ -189,6 +191,9 @@ func (d *Daemon) listeners() []control.Listener {
 	}
 	for _, l := range d.lmtp {
 		add("lmtp", l.Addr())
+	}
+	for _, m := range d.milters {
+		add("milter", m.Addr())
 	}
 	if d.webL != nil {
 		add("http", d.webL.Addr())
@@ -258,6 +263,9 @@ func (d *Daemon) closeAll() error {
 	}
 	for _, l := range d.lmtp {
 		errs = append(errs, l.Close())
+	}
+	for _, m := range d.milters {
+		errs = append(errs, m.Close())
 	}
 	if d.dns != nil {
 		d.dns.Close()

@@ -3,15 +3,14 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"backscatter/listing"
 )
 
 // RotateKey makes a new key under which recipients are hashed, and has the
-// judge use it from the next report on. What was seen before stays as it is, and is
-// recognised by the former key for as long as the policy counts it. The audit has
-// it before it is done.
+// judge use it from the next report on. What was seen before stays as it is: until
+// it is out of the policy's window, a recipient that was seen before and after
+// counts as two. The audit has it before it is done.
 func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
 	select {
 	case <-d.reloading: // a reload would bring the former key back
@@ -23,7 +22,7 @@ func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
 		return err
 	}
 	old := d.rules.Load()
-	fresh, err := buildRules(old.config, d.keys)
+	fresh, err := buildRules(old.config, d.key)
 	if err != nil {
 		return err
 	}
@@ -38,10 +37,10 @@ func (k *core) rotateKey(ctx context.Context, o listing.Order) error {
 	if err := k.store.NoteRotation(ctx, o); err != nil || o.DryRun {
 		return err
 	}
-	keys, err := rotateKeys(KeyFile(k.rules.Load().config.State), time.Now())
+	key, err := rotateKey(KeyFile(k.rules.Load().config.State))
 	if err != nil {
 		return err
 	}
-	k.keys = keys
+	k.key = key
 	return nil
 }
