@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -32,10 +33,11 @@ policy: {profile: solo, score: 20, originals: 20, recipients: 0, span: 0s, lista
 `
 
 const (
-	crashes     = 50 // times BACKSCATTER_TORTURE
+	crashes     = 12 // under BACKSCATTER_TORTURE 50, that many times
 	sources     = 40
 	smtpSenders = 8 // the trap takes 16 connections of one client
 	apiSenders  = 3
+	operators   = 2
 	longestLife = 120 * time.Millisecond // of a daemon, from its first report
 )
 
@@ -68,22 +70,36 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// TestCrashes kills the daemon again and again in the middle of its work, and
-// finds everything afterwards that it had acknowledged.
+// TestCrashes kills the daemon again and again in the middle of its work, which
+// is all that writes to its store, and finds everything afterwards that it had
+// acknowledged, nothing by half, and a store with which nothing is wrong.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	seed := seedOf(t)
+	stores, rounds := 1, crashes
+	if os.Getenv("BACKSCATTER_TORTURE") != "" {
+		stores, rounds = factor(t), 50
+	}
+	for n := range stores {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { crash(t, seed+uint64(n), rounds) })
+	}
+	t.Logf("%d rounds in all", stores*rounds)
+}
+
+// crash kills the daemon of one store.
+func crash(t *testing.T, seed uint64, rounds int) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := newSite(t, stormy)
 	l := newLedger(t)
 	strayed := 0
-	rounds := crashes * factor(t)
 	for round := range rounds {
 		if rng.IntN(4) == 0 { // it may crash before it is ready, too
 			early := s.launch()
 			<-time.After(time.Duration(rng.Int64N(int64(60 * time.Millisecond))))
 			early.kill()
 		}
+		s.wantWhole()
 		d := s.start()
 		strayed += l.check(d)
 		l.resend(d)
@@ -94,6 +110,7 @@ func TestCrashes(t *testing.T) {
 			t.Fatalf("in round %d", round)
 		}
 	}
+	s.wantWhole()
 	d := s.start()
 	strayed += l.check(d)
 	l.resend(d)
@@ -102,25 +119,33 @@ func TestCrashes(t *testing.T) {
 	l.check(d)
 	l.checkDuplicates(d, rng)
 	l.checkAudit(d, 0)
-	t.Logf("acknowledged in storms: %d reports, %d orders; %d reports were stored, but the daemon died before it could say so",
-		l.ackedReports, l.ackedOrders, strayed)
-	t.Logf("%d rounds", rounds)
-	if l.ackedReports < 5*rounds || l.ackedOrders == 0 {
+	for _, a := range l.affairs {
+		l.checkAffair(d, a)
+	}
+	d.stop()
+	s.wantWhole()
+	t.Logf("%d rounds; acknowledged in storms: %d reports, and of operators' orders %v; %d reports were stored, but the daemon died before it could say so",
+		rounds, l.ackedReports, l.ackedDeeds, strayed)
+	if l.ackedReports < 5*rounds || len(l.ackedDeeds) == 0 {
 		t.Error("the storms are too weak to prove anything")
 	}
+}
+
+// wantWhole wants nothing to be wrong with the store of a daemon that has ended,
+// if it has made one.
+func (s *site) wantWhole() {
+	s.t.Helper()
+	path := filepath.Join(s.state, "backscatter.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	s.must("verify", path)
 }
 
 // handed is one thing that was handed in, and whether that was acknowledged.
 type handed struct {
 	message
 	acked bool
-}
-
-// order is a listing that an operator asked for, with a reason of its own.
-type order struct {
-	addr   netip.Addr
-	reason string
-	acked  bool
 }
 
 // storm is many clients that work on one daemon until it dies under them.
@@ -134,7 +159,7 @@ type storm struct {
 
 	mu      sync.Mutex // guards what follows
 	reports []handed
-	orders  []order
+	affairs []*affair
 	serial  uint32 // the newest that DNS told
 }
 
@@ -170,8 +195,10 @@ func (s *storm) rage(life time.Duration) {
 		send(uint64(100+n), s.sendAPI)
 	}
 	send(200, s.sendCommand)
-	send(201, s.sendOrder)
-	send(202, s.askDNS)
+	send(201, s.askDNS)
+	for n := range operators {
+		send(uint64(300+n), s.conduct)
+	}
 	select {
 	case <-s.begun:
 		<-time.After(life)
@@ -258,28 +285,6 @@ func (s *storm) sendCommand(_ context.Context, rng *rand.Rand) error {
 		s.site.t.Errorf("report ends with exit code %d: %s", exit.ExitCode(), exit.Stderr)
 	}
 	return err
-}
-
-var ordered atomic.Uint32 // ever by this process
-
-// sendOrder lists an address by hand.
-func (s *storm) sendOrder(ctx context.Context, _ *rand.Rand) error {
-	n := ordered.Add(1)
-	o := order{addr: netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), reason: fmt.Sprintf("order %d.", n)}
-	request := control.ImportRequest{Order: control.Order{Reason: o.reason}, Format: "txt"}
-	_, err := s.client.Import(ctx, request, strings.NewReader(o.addr.String()+"\n"))
-	o.acked = err == nil
-	s.mu.Lock()
-	s.orders = append(s.orders, o)
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	select { // a few in a life are enough
-	case <-time.After(longestLife / 4):
-	case <-s.ended:
-	}
-	return nil
 }
 
 // askDNS notes how far the world has seen the zone move.
