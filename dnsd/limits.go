@@ -138,7 +138,7 @@ func (c *counters) count(key uint64, window uint32) uint64 {
 				return n
 			}
 			return set[i].Add(1) & most
-		case s>>(c.countBits)&(1<<c.windowBits-1) != begin&(1<<c.windowBits-1):
+		case s>>c.countBits&(1<<c.windowBits-1) != begin&(1<<c.windowBits-1):
 			if leastCount > 0 { // its time is over
 				least, leastCount = i, 0
 			}

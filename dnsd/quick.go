@@ -78,7 +78,7 @@ func (w *worker) quick(packet []byte, q *request) ([]byte, Verdict, bool) {
 	}
 	d := draft{out: packet[:headerSize+len(q.question)], room: q.room(UDP) - q.optSize(), asked: q}
 	verdict := Verdict{Type: q.qtype, Cookies: q.cookies}
-	ok := false
+	var ok bool
 	switch kind, addr := zonefile.ParseLabels(q.name[:cut]); {
 	case kind == zonefile.Apex:
 		verdict.Kind = Apex
