@@ -35,7 +35,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 torture: ## the tests that hurt, ten times as long and at every position: an hour or so
 	BACKSCATTER_TORTURE=10 BACKSCATTER_PEERS=require $(GO) test -count=1 -timeout=4h -v \
-	  -run 'TestPowerLoss|TestInjectedFaults|TestCrashes|TestStoreAgainstModel' ./listing ./integration
+	  -run 'TestPowerLoss|TestInjectedFaults|TestCrashes|TestStoreAgainstModel|TestSecondaries' ./listing ./integration
 
 bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out

@@ -24,7 +24,7 @@ type NotifierOptions struct {
 	Secondaries func() *Secondaries
 
 	// Zero takes the defaults.
-	Pause   time.Duration // the shortest time from one message to a secondary to the next; 1 s
+	Pause   time.Duration // the shortest time from one message to a secondary to the next; 0.5 s
 	Timeout time.Duration // how long an answer is waited for; 3 s
 	Poll    time.Duration // how soon a changed configuration is seen; 5 s
 
@@ -33,9 +33,9 @@ type NotifierOptions struct {
 }
 
 const (
-	notifyTries   = 8  // for one serial; RFC 1996 §3.6 leaves the number to us
-	notifyLongest = 60 // seconds between two tries
-	mostNotifies  = 16 // that are under way at a time
+	notifyTries   = 8   // for one serial; RFC 1996 §3.6 leaves the number to us
+	notifyLongest = 120 // pauses between two tries
+	mostNotifies  = 16  // that are under way at a time
 )
 
 // Notifier tells secondaries that there is a new serial, and tells them again
@@ -93,7 +93,7 @@ func NewNotifier(o NotifierOptions) *Notifier {
 			Name: "backscatter_dns_notifies_total", Help: "Messages that told secondaries of a new serial, by what came back.",
 		}, []string{"result"}),
 	}
-	n.options.Pause = cmp.Or(o.Pause, time.Second)
+	n.options.Pause = cmp.Or(o.Pause, 500*time.Millisecond)
 	n.options.Timeout = cmp.Or(o.Timeout, 3*time.Second)
 	n.options.Poll = cmp.Or(o.Poll, 5*time.Second)
 	if n.log == nil {
