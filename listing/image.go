@@ -339,7 +339,10 @@ func (s *Store) writeImage(snap *Snapshot) {
 		return
 	}
 	name := imageName(s.path)
-	err := renameio.WriteFile(name, encodeImage(snap), 0o600)
+	err := s.reach(stageImage)
+	if err == nil {
+		err = renameio.WriteFile(name, encodeImage(snap), 0o600)
+	}
 	if err == nil {
 		err = syncDir(filepath.Dir(name))
 	}

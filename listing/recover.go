@@ -161,6 +161,9 @@ func (w *writer) reopenFile() error {
 	w.dbLock.Lock()
 	w.db = db
 	w.dbLock.Unlock()
+	if err := w.reach(stageReopened); err != nil {
+		return err
+	}
 	st, snap, err := w.rebuild()
 	if err == nil && st.meta.Commits < w.state.meta.Commits {
 		err = fmt.Errorf("%w: the file went back from commit %d to %d", ErrDamaged, w.state.meta.Commits, st.meta.Commits)

@@ -68,9 +68,8 @@ type Store struct {
 	brakesNow atomic.Pointer[brakes] // those of the state, for all to read
 	clock     func() time.Time       // tests set it
 	touched   *touched               // by a compaction under way
-	// commit ends a transaction; tests put a failing disk here, and there what
-	// happens at the steps of a compaction.
-	commit      func(*bolt.Tx) error
+	onStage   func(stage) error      // tests set it
+	// compactStep is what happens at the steps of a compaction, in tests.
 	compactStep func(string) error
 }
 
@@ -108,7 +107,6 @@ func newStore(path string, logger *slog.Logger) *Store {
 		log:         logger,
 		requests:    make(chan *request, queueLength),
 		done:        make(chan struct{}),
-		commit:      (*bolt.Tx).Commit,
 		compactStep: func(string) error { return nil },
 		clock:       clock,
 	}

@@ -26,19 +26,22 @@ func (f *Fault) Mend() { f.err.Store(nil) }
 // InjectFault puts a disk that can fail under the store, before Run.
 func (s *Store) InjectFault() *Fault {
 	f := &Fault{}
-	s.commit = func(tx *bolt.Tx) error {
-		err := f.err.Load()
-		if err == nil {
-			return tx.Commit()
-		}
+	s.onStage = func(at stage) error {
+		when := stageFinished
 		if f.after.Load() {
-			if done := tx.Commit(); done != nil {
-				return done
-			}
+			when = stageCommitted
 		}
-		return *err
+		if err := f.err.Load(); err != nil && at == when {
+			return *err
+		}
+		return nil
 	}
 	return f
+}
+
+// OnStage has fn called at each stage of a change, before Run.
+func (s *Store) OnStage(fn func(stage string) error) {
+	s.onStage = func(at stage) error { return fn(string(at)) }
 }
 
 // Abandon closes the file as a crash does: nothing is finished, and a commit

@@ -290,11 +290,16 @@ func (e *commitError) Unwrap() error { return e.err }
 func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	var tx *bolt.Tx
 	err = guard(func() error {
+		if err := s.reach(stageBegin); err != nil {
+			return err
+		}
 		if tx, err = s.db.Begin(true); err != nil {
 			return err
 		}
 		c = s.newChange(tx)
-		err = fn(c)
+		if err = fn(c); err == nil {
+			err = s.reach(stageChanged)
+		}
 		if err == nil || errors.Is(err, errDryRun) {
 			if undone := c.finish(); undone != nil {
 				return undone
@@ -330,18 +335,32 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	c.tx = nil
 	s.setState(c.state)
 	s.settings.Store(c.settings)
+	_ = s.reach(stageState)
 	if c.meta.Sequence != c.current.sequence || !c.meta.Newest.Equal(c.current.newest) {
 		s.swap(c.next())
 	}
 	if c.stale {
 		s.renewEndings()
 	}
+	_ = s.reach(stagePublished)
 	return c, nil
+}
+
+// commit ends a transaction.
+func (s *Store) commit(tx *bolt.Tx) error {
+	if err := s.reach(stageFinished); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return s.reach(stageCommitted)
 }
 
 // swap publishes the next snapshot.
 func (s *Store) swap(next *Snapshot) {
 	old := s.snapshot.Swap(next)
+	_ = s.reach(stageSwapped)
 	if old != nil {
 		old.Supersede()
 	}
