@@ -116,7 +116,7 @@ func require(t *testing.T, what string) {
 // package.
 func peer(t *testing.T, name, debian string) string {
 	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/bin/" + name} {
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/bin/" + name, "/usr/local/sbin/" + name} {
 		if path, err := exec.LookPath(candidate); err == nil {
 			return path
 		}

@@ -38,9 +38,9 @@ func isolated(t *testing.T) (inside bool) {
 	if err := os.Chmod(tmp, 0o755); err != nil { // there are programs that give up root
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+fmt.Sprint(2*patience-5*time.Second))
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+fmt.Sprint(4*patience-5*time.Second))
 	cmd.Env = append(os.Environ(), insideKey+"="+program, "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig:    syscall.SIGKILL,
