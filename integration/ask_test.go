@@ -29,8 +29,9 @@ func reversed(addr netip.Addr) string {
 
 // asker asks one server over one socket.
 type asker struct {
-	client dns.Client
-	conn   *dns.Conn
+	client  dns.Client
+	conn    *dns.Conn
+	recurse bool
 }
 
 func newAsker(t *testing.T, network, server string) *asker {
@@ -40,13 +41,13 @@ func newAsker(t *testing.T, network, server string) *asker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &asker{dns.Client{Net: network, Timeout: 5 * time.Second}, conn}
+	return &asker{client: dns.Client{Net: network, Timeout: 5 * time.Second}, conn: conn}
 }
 
 // try asks one question.
 func (a *asker) try(name string, rrtype uint16) (*dns.Msg, error) {
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), rrtype)
-	q.RecursionDesired = false
+	q.RecursionDesired = a.recurse
 	reply, _, err := a.client.ExchangeWithConn(q, a.conn)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for %s %s: %w", a.conn.RemoteAddr(), name, dns.TypeToString[rrtype], err)
