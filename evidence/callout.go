@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"strings"
 	"time"
 
 	"backscatter/listing"
@@ -20,7 +21,7 @@ const ruleCallout = "callout"
 func (j *Judge) callout(r Report, now time.Time) Finding {
 	f := newFinding()
 	f.Class, f.Rules = listing.ClassCallout, []string{ruleCallout}
-	c := Case{judge: j, report: r, reporter: j.reporters[r.Reporter]}
+	c := Case{judge: j, report: r, now: now, reporter: j.reporters[r.Reporter]}
 	if c.reporter == nil {
 		f.fail(ReasonReporter)
 		return f
@@ -49,7 +50,7 @@ func (j *Judge) callout(r Report, now time.Time) Finding {
 		f.Verdict = Proven
 	}
 	at := receivedAt(r, c.source, now)
-	original := identity("callout", keyed(j.config.Key, c.recipient).String(), at.Format(time.DateOnly))
+	original := []string{"callout", strings.ToLower(c.recipient), at.Format(time.DateOnly)}
 	f.observable, f.observation = true, c.observation(f, proofs, original, at)
 	return f
 }

@@ -4,30 +4,53 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"strings"
+	"time"
 
 	"backscatter/listing"
 )
 
-// identity hashes a kind and its values to an ID; values of different kinds
-// and of different lengths cannot collide.
-func identity(kind string, values ...string) listing.ID {
-	h := sha256.New()
-	h.Write([]byte(kind))
-	for _, v := range values {
-		h.Write([]byte{0})
+// hashKey keys the hashes of what a report tells: whoever has a store and not the
+// key cannot find out by trying whether an address is a trap, nor which message,
+// of which sender, led there.
+type hashKey [32]byte
+
+// id hashes a kind and its values; values of different kinds and of different
+// lengths cannot collide.
+func (k hashKey) id(name ...string) listing.ID {
+	h := hmac.New(sha256.New, k[:])
+	for _, v := range name {
 		h.Write([]byte(v))
+		h.Write([]byte{0})
 	}
 	return listing.ID(h.Sum(nil)[:16])
 }
 
-// keyed hashes a recipient so that nobody without the key can search for it.
-func keyed(key [32]byte, recipient string) listing.ID {
-	h := hmac.New(sha256.New, key[:])
-	h.Write([]byte(strings.ToLower(recipient)))
-	return listing.ID(h.Sum(nil)[:16])
+// FormerKey is a key that was in use before. What was hashed under it is still
+// recognised for a while, so that nothing counts twice for a change of keys.
+type FormerKey struct {
+	Key   [32]byte
+	Until time.Time
 }
 
-// originalID returns the identity of the message that m answers. It is the
+// identities returns all that the observation of a case is recognised by, under
+// one key. The name of the original is originalName's.
+func (c *Case) identities(key [32]byte, original []string) listing.Identities {
+	k := hashKey(key)
+	out := listing.Identities{
+		Recipient: k.id("recipient", strings.ToLower(c.recipient)),
+		Original:  k.id(original...),
+	}
+	// The same original, source and reporter are one.
+	if source, err := listing.HostKey(c.source.source); err == nil {
+		out.ID = k.id("observation", source.String(), out.Original.String(), c.report.Reporter)
+	}
+	if c.message != nil && c.message.Original.Subject != "" {
+		out.Subject = k.id("subject", string(normal(nil, c.message.Original.Subject)))
+	}
+	return out
+}
+
+// originalName returns what names the message that m answers. It is the
 // same for all that one host says of one message, so that a delay and a later
 // failure count once. From the first of these that is there:
 //
@@ -40,23 +63,23 @@ func keyed(key [32]byte, recipient string) listing.ID {
 //  4. the original's Date, From and Subject, two of them at least;
 //  5. the recipient that failed and the report's own words, numbers left out,
 //     since they tell how long it was tried.
-func originalID(m *Message) listing.ID {
+func originalName(m *Message) []string {
 	o := &m.Original
 	if id := m.eximID(); id != "" {
-		return identity("exim-id", id)
+		return []string{"exim-id", id}
 	}
 	if o.MessageID != "" {
-		return identity("message-id", o.MessageID)
+		return []string{"message-id", o.MessageID}
 	}
 	if d := m.DSN; d != nil {
 		if d.EnvelopeID != "" {
-			return identity("envelope-id", d.ReportingMTA, d.EnvelopeID)
+			return []string{"envelope-id", d.ReportingMTA, d.EnvelopeID}
 		}
 		if queue := d.Extension("x-", "-queue-id"); queue != "" {
-			return identity("queue-id", d.ReportingMTA, queue)
+			return []string{"queue-id", d.ReportingMTA, queue}
 		}
 		if d.ArrivalDate != "" {
-			return identity("arrival", d.ReportingMTA, d.ArrivalDate, strings.ToLower(d.Recipients[0].Final))
+			return []string{"arrival", d.ReportingMTA, d.ArrivalDate, strings.ToLower(d.Recipients[0].Final)}
 		}
 	}
 	told := 0
@@ -66,9 +89,9 @@ func originalID(m *Message) listing.ID {
 		}
 	}
 	if told >= 2 {
-		return identity("header", o.Date, o.From, o.Subject)
+		return []string{"header", o.Date, o.From, o.Subject}
 	}
-	return identity("text", m.failedRecipient(), string(withoutDigits(normal(nil, m.text))))
+	return []string{"text", m.failedRecipient(), string(withoutDigits(normal(nil, m.text)))}
 }
 
 func withoutDigits(text []byte) []byte {

@@ -20,7 +20,8 @@ type Config struct {
 	Listable  []netip.Prefix // special-purpose prefixes opened for labs
 	Exempt    []netip.Prefix // sources that are kept as observed only
 	Window    time.Duration  // reports older than this on arrival are stale; zero: none are
-	Key       [32]byte       // keys the hashes of recipients
+	Key       [32]byte       // keys the hashes of recipients, originals and subjects
+	Former    []FormerKey    // those before it
 }
 
 // Judge judges reports. It is immutable and safe for concurrent use.
@@ -166,15 +167,16 @@ func (c *Case) Close(known Known) Finding {
 	if !f.observable {
 		return f
 	}
-	f.observation = c.observation(f, proofs, originalID(m), at)
+	f.observation = c.observation(f, proofs, originalName(m), at)
 	f.observation.SPFFailed = known.SPFFails
 	return f
 }
 
 // observation returns what the store keeps of a finding.
-func (c *Case) observation(f Finding, proofs listing.ProofSet, original listing.ID, at time.Time) listing.Observation {
-	return listing.Observation{
-		ID:           observationID(c.source.source, original, c.report.Reporter),
+func (c *Case) observation(f Finding, proofs listing.ProofSet, original []string, at time.Time) listing.Observation {
+	is := c.identities(c.judge.config.Key, original)
+	o := listing.Observation{
+		ID:           is.ID,
 		Addr:         c.source.source,
 		Class:        f.Class,
 		At:           at,
@@ -184,10 +186,17 @@ func (c *Case) observation(f Finding, proofs listing.ProofSet, original listing.
 		Organisation: c.reporter.Organisation,
 		Sensor:       c.report.Sensor,
 		TrapDomain:   c.trapName,
-		Recipient:    keyed(c.judge.config.Key, c.recipient),
-		Original:     original,
+		Recipient:    is.Recipient,
+		Original:     is.Original,
 		Traces:       f.Traces,
 	}
+	o.Traces.Subject = is.Subject
+	for _, former := range c.judge.config.Former {
+		if c.now.Before(former.Until) {
+			o.Former = append(o.Former, c.identities(former.Key, original))
+		}
+	}
+	return o
 }
 
 // proofs returns the proofs that hold, and the signs that the original was the
@@ -282,14 +291,4 @@ func receivedAt(r Report, a attribution, now time.Time) time.Time {
 		at = a.at
 	}
 	return at.UTC().Truncate(time.Second)
-}
-
-// observationID identifies an observation: the same original, source and
-// reporter are one.
-func observationID(source netip.Addr, original listing.ID, reporter string) listing.ID {
-	key, err := listing.HostKey(source)
-	if err != nil {
-		return listing.ID{}
-	}
-	return identity("observation", key.String(), original.String(), reporter)
 }

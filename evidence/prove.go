@@ -91,9 +91,6 @@ func traces(m *Message, a attribution, f Finding) listing.Traces {
 	if _, domain, ok := splitAddress(m.failedRecipient()); ok {
 		t.FailedDomain = cut(domain)
 	}
-	if subject := m.Original.Subject; subject != "" {
-		t.Subject = identity("subject", string(normal(nil, subject)))
-	}
 	return t
 }
 

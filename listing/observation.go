@@ -145,7 +145,8 @@ func (s *ProofSet) UnmarshalText(text []byte) error {
 
 // Observation is what the list keeps and counts of one proven report. It holds
 // no local part of a recipient, no subject and no body: only keyed hashes of
-// the first two.
+// the first two. Keyed is the hash of the original, too: who has the message, or
+// can guess what it said, must not find the trap by it.
 type Observation struct {
 	ID           ID         `json:"id"`                // the same for the same original, source and reporter
 	Addr         netip.Addr `json:"address"`           // the source: the accused, unmapped
@@ -158,11 +159,17 @@ type Observation struct {
 	Sensor       string     `json:"sensor"`            // how it came: smtp, report, lmtp, milter
 	TrapDomain   string     `json:"trap_domain"`       // domain of the trap, empty without one; never shown to the public
 	Recipient    ID         `json:"recipient"`         // keyed hash of the recipient
-	Original     ID         `json:"original"`          // identity of the message that it answers
+	Original     ID         `json:"original"`          // keyed hash of what names the message that it answers
 	SPFFailed    bool       `json:"spf_failed"`        // the source could have known: SPF fails for the origin
 	Revoked      uint64     `json:"revoked,omitempty"` // number of the audit entry that withdrew it; it never counts again
 	Traces       Traces     `json:"traces"`
+
+	Former []Identities `json:"-"` // what it would be known by under keys of before; not kept
 }
+
+// Identities are the keyed hashes of an observation: under another key they are
+// others.
+type Identities struct{ ID, Recipient, Original, Subject ID }
 
 // Traces are what the listed party can search its own logs for. They come from
 // the report, so they are claims of whoever sent it; each is at most
@@ -178,7 +185,7 @@ type Traces struct {
 	Origin       netip.Addr `json:"origin,omitzero"`         // where the original came from; never listed by this
 	FailedDomain string     `json:"failed_domain,omitempty"` // domain of the recipient that the original failed for
 	Product      string     `json:"product,omitempty"`       // software that was recognised
-	Subject      ID         `json:"subject,omitzero"`        // hash of the original's subject
+	Subject      ID         `json:"subject,omitzero"`        // keyed hash of the original's subject
 	URLHosts     []string   `json:"url_hosts,omitempty"`     // hosts of URLs in the original, at most 8
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -59,6 +60,11 @@ func (o *Observation) normalise() error {
 	for _, id := range []*ID{&o.Recipient, &o.Original, &o.Traces.Subject} {
 		*id = id.short()
 	}
+	o.Former = slices.Clone(o.Former)
+	for i := range o.Former {
+		f := &o.Former[i]
+		f.Recipient, f.Original, f.Subject = f.Recipient.short(), f.Original.short(), f.Subject.short()
+	}
 	o.Traces.URLHosts = slices.Clone(o.Traces.URLHosts[:min(len(o.Traces.URLHosts), urlHostLimit)])
 	for i, host := range o.Traces.URLHosts {
 		o.Traces.URLHosts[i] = clip(withhold(clip(host), o.TrapDomain))
@@ -91,8 +97,15 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 	known := c.known(r, members, group)
 	for _, i := range members {
 		out := &replies[i].outcome
-		out.Key, out.Duplicate = k, known[group[i].obs.ID]
-		if err := c.keep(r, *group[i].obs, out); err != nil {
+		o := *group[i].obs
+		out.Key = k
+		for id := range o.identities() {
+			out.Duplicate = out.Duplicate || known[id]
+		}
+		if len(o.Former) > 0 && !out.Duplicate {
+			c.recall(r, &o)
+		}
+		if err := c.keep(r, o, out); err != nil {
 			return err
 		}
 		known[group[i].obs.ID] = known[group[i].obs.ID] || !out.Stale
@@ -138,8 +151,9 @@ func (c *change) known(r *record, members []int, group []*request) map[ID]bool {
 	seen := c.bucket(bucketSeen)
 	known := make(map[ID]bool, len(members))
 	for _, i := range members {
-		id := group[i].obs.ID
-		known[id] = seen.Get(id[:]) != nil
+		for id := range group[i].obs.identities() {
+			known[id] = seen.Get(id[:]) != nil
+		}
 	}
 	prefix := prefixKey(r.Key.Prefix())
 	cursor := c.bucket(bucketObservations).Cursor()
@@ -151,6 +165,39 @@ func (c *change) known(r *record, members []int, group []*request) map[ID]bool {
 		}
 	}
 	return known
+}
+
+// identities yields what an observation is known by, under this key and those of
+// before.
+func (o *Observation) identities() iter.Seq[ID] {
+	return func(yield func(ID) bool) {
+		if !yield(o.ID) {
+			return
+		}
+		for _, f := range o.Former {
+			if !yield(f.ID) {
+				return
+			}
+		}
+	}
+}
+
+// recall gives recipient, original and subject the hashes under which the key
+// knows them, so that none counts twice because the key was changed meanwhile.
+func (c *change) recall(r *record, o *Observation) {
+	was := func(of func(*Identities) ID, is *ID, kept ID) {
+		for i := range o.Former {
+			if f := of(&o.Former[i]); f == kept && !f.IsZero() {
+				*is = f
+			}
+		}
+	}
+	observations(c.tx, c.log, r.Key, time.Time{}, decodeObservation, func(kept Observation) bool {
+		was(func(f *Identities) ID { return f.Recipient }, &o.Recipient, kept.Recipient)
+		was(func(f *Identities) ID { return f.Original }, &o.Original, kept.Original)
+		was(func(f *Identities) ID { return f.Subject }, &o.Traces.Subject, kept.Traces.Subject)
+		return true
+	})
 }
 
 // keep stores one observation, unless it is a duplicate or stale.

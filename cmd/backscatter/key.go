@@ -25,14 +25,15 @@ func (a *app) keyCommand() *cobra.Command {
 	rotate := &cobra.Command{
 		Use:   "rotate --reason WHY",
 		Short: "Hash recipients under a new key from now on",
-		Long: `Hash recipients under a new key from now on. The store has recipients only as
-hashes under this key, which is in recipients.key in the state folder, so nobody
-can test with a store or a backup alone whether an address is a trap.
+		Long: `Hash recipients, originals and subjects under a new key from now on. The store has
+them only as hashes under this key, which is in recipients.key in the state folder,
+so nobody can test with a store or a backup alone whether an address is a trap.
 
-The new key stands first in the file; the former ones stay behind it. What was seen
-before keeps its hash: for as long as the policy's window (7 days), a recipient
-that was seen before and after counts as two. Once that is over, and nobody has
-to find out any more who a former recipient was, delete the older lines.`,
+The new key stands first in the file, the former ones with the time of their end
+behind it. What was seen before keeps its hash, and is recognised by the former key
+for as long as the policy counts it (its window, 7 days): nothing counts twice.
+Once that is over, and nobody has to find out any more who a former recipient was,
+delete the older lines.`,
 		Example: `  backscatter key rotate --reason 'the old backup was lost on a train'`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -41,7 +41,7 @@ type rules struct {
 	guards func(reporter, rcpt string) bool // whether rcpt is in a guarded domain
 }
 
-func buildRules(c *config.Config, key [32]byte) (*rules, error) {
+func buildRules(c *config.Config, keys keyring) (*rules, error) {
 	zones, err := c.ZoneSet()
 	if err != nil {
 		return nil, fmt.Errorf("build the zones: %w", err)
@@ -50,10 +50,11 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the transfers: %w", err)
 	}
-	judging, err := c.JudgeConfig(key)
+	judging, err := c.JudgeConfig(keys.newest)
 	if err != nil {
 		return nil, fmt.Errorf("build the judge: %w", err)
 	}
+	judging.Former = keys.recognised(judging.Window)
 	judge, err := evidence.NewJudge(judging)
 	if err != nil {
 		return nil, fmt.Errorf("build the judge: %w", err)
@@ -75,7 +76,7 @@ func buildRules(c *config.Config, key [32]byte) (*rules, error) {
 // core is the part that a daemon and a command without a daemon share: the
 // store, and the desk at which reports are handed in.
 type core struct {
-	key   [32]byte
+	keys  keyring
 	rules atomic.Pointer[rules]
 	store *listing.Store
 	desk  *intake.Desk
@@ -88,11 +89,11 @@ func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) 
 	if err := prepareState(c.State); err != nil {
 		return nil, err
 	}
-	key, err := loadKey(filepath.Join(c.State, keyName))
+	keys, err := loadKeys(filepath.Join(c.State, keyName))
 	if err != nil {
 		return nil, err
 	}
-	r, err := buildRules(c, key)
+	r, err := buildRules(c, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func openCore(c *config.Config, logger *slog.Logger, reg prometheus.Registerer) 
 	if err != nil {
 		return nil, err
 	}
-	k := &core{key: key, store: store, intakeMetrics: intake.NewMetrics(reg)}
+	k := &core{keys: keys, store: store, intakeMetrics: intake.NewMetrics(reg)}
 	k.rules.Store(r)
 	k.desk = intake.NewDesk(intake.DeskOptions{
 		Judge: r.judge, Store: store, Logger: logger.With("room", "intake"), Metrics: k.intakeMetrics,

@@ -10,8 +10,11 @@ import (
 
 // What the tests look into and put in.
 
-// LoadKey reads or makes the recipients' key.
-var LoadKey = loadKey
+// LoadKey reads or makes the recipients' key, and returns the one in use.
+func LoadKey(name string) ([32]byte, error) {
+	k, err := loadKeys(name)
+	return k.newest, err
+}
 
 func (d *Daemon) Store() *listing.Store { return d.store }
 func (d *Daemon) Zones() *zonefile.Set  { return d.zones() }

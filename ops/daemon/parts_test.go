@@ -38,7 +38,7 @@ func TestKey(t *testing.T) {
 	if files, err := os.ReadDir(filepath.Dir(name)); err != nil || len(files) != 1 {
 		t.Errorf("left behind: %v, %v", files, err)
 	}
-	for _, text := range []string{"", "\n", "zz", strings.Repeat("0", 62), strings.Repeat("0", 66)} {
+	for _, text := range []string{"", "\n", "zz", strings.Repeat("0", 62), strings.Repeat("0", 66), strings.Repeat("0", 64) + "\nzz 2026-11-22T10:00:00Z"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -48,6 +48,13 @@ func TestKey(t *testing.T) {
 		if after, err := os.ReadFile(name); err != nil || string(after) != text {
 			t.Errorf("%q became %q, %v", text, after, err)
 		}
+	}
+	undated := strings.Repeat("0", 64) + "\n" + strings.Repeat("1", 64) + "\n"
+	if err := os.WriteFile(name, []byte(undated), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemon.LoadKey(name); err == nil || !strings.Contains(err.Error(), "line 2: want when it was replaced") {
+		t.Errorf("a former key of no time: %v", err)
 	}
 	if _, err := daemon.LoadKey(filepath.Join(name, "k")); err == nil {
 		t.Error("a key in a folder that is none")

@@ -3,6 +3,12 @@ package daemon_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/md5"  //nolint:gosec // somebody might have used it
+	"crypto/sha1" //nolint:gosec // likewise
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -11,10 +17,12 @@ import (
 	"net/smtp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"backscatter/evidence"
 	"backscatter/listing"
 	"backscatter/ops/control"
 	"backscatter/ops/daemon"
@@ -52,7 +60,7 @@ func telling(rcpt, id string) string {
 		"Status: 5.1.1", "Status: 5.1.1\r\nX-Postfix-Sender: rfc822; "+rcpt+"\r\nDiagnostic-Code: smtp; 550 5.1.1 <x@out.example>: mail from <"+rcpt+"> refused",
 		"Not delivered.", "Your message from "+rcpt+" was not delivered.",
 		"with ESMTP id 1", "with ESMTP id 1 (envelope-from "+rcpt+")",
-		"<"+id+"@spam.example>", "<"+id+"."+rcpt+">",
+		"<"+id+"@spam.example>", "<"+id+"."+rcpt+">\r\nSubject: pills for "+rcpt,
 		"Subject: Undelivered Mail Returned to Sender", "Subject: "+rcpt+": Undelivered Mail Returned to Sender",
 	).Replace(bounce(rcpt, id))
 }
@@ -162,12 +170,64 @@ func TestNoTrapAddressAnywhere(t *testing.T) {
 		t.Fatal("there is nothing to search")
 	}
 	for name, b := range artefacts {
+		lower := bytes.ToLower(b)
 		for _, secret := range secrets {
-			if at := bytes.Index(bytes.ToLower(b), []byte(secret)); at >= 0 {
-				t.Errorf("%s gives %s away: …%q…", name, secret, b[max(0, at-60):min(len(b), at+60)])
+			for form, text := range forms(secret) {
+				where := b
+				if text == strings.ToLower(text) {
+					where = lower
+				}
+				if at := bytes.Index(where, []byte(text)); at >= 0 {
+					t.Errorf("%s gives %s away, %s: …%q…", name, secret, form, b[max(0, at-60):min(len(b), at+60)])
+				}
 			}
 		}
 	}
+}
+
+// forms are in which a secret might be kept by who means no harm: whoever has a
+// list of addresses can try them all. Of hashes the first half is enough.
+func forms(secret string) map[string]string {
+	out := map[string]string{"as it is": secret, "as hex": hex.EncodeToString([]byte(secret)), "backwards": backwards(secret)}
+	for shift := range 3 { // wherever it stands in what was encoded
+		text := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(".", shift) + secret))
+		out[fmt.Sprint("in base64, ", shift)] = text[4 : len(text)-4]
+	}
+	domain := "trap.example"
+	switch secret {
+	case "olga-2009-xyzzy":
+		domain = "left.example"
+	case "plugh-secret-4":
+		domain = "elsewhere.example"
+	}
+	address := secret + "@" + domain
+	told := []string{secret, address, "<" + address + ">", "pills for " + address, "recipient\x00" + address, "recipient\x00" + address + "\x00", "subject\x00pills for " + address, "subject\x00pills for " + address + "\x00"}
+	for _, id := range []string{"s0", "s1", "r0", "r1", "e"} {
+		name := id + "." + address
+		told = append(told, name, "<"+name+">", "message-id\x00"+name, "message-id\x00<"+name+">", "message-id\x00"+name+"\x00", "message-id\x00<"+name+">\x00")
+	}
+	for _, text := range told {
+		unkeyed := hmac.New(sha256.New, make([]byte, 32))
+		unkeyed.Write([]byte(text))
+		sha, sha1, md5 := sha256.Sum256([]byte(text)), sha1.Sum([]byte(text)), md5.Sum([]byte(text))
+		for kind, sum := range map[string][]byte{"SHA-256": sha[:], "SHA-1": sha1[:], "MD5": md5[:], "HMAC without a key": unkeyed.Sum(nil)} {
+			folded := make([]byte, 8) // as the store folds identities
+			for i := range folded {
+				folded[i] = sum[i] ^ sum[i+8]
+			}
+			out[fmt.Sprintf("%s of %q", kind, text)] = string(sum[:8])
+			out[fmt.Sprintf("%s of %q, as hex", kind, text)] = hex.EncodeToString(sum[:8])
+			out[fmt.Sprintf("%s of %q, folded", kind, text)] = string(folded)
+			out[fmt.Sprintf("%s of %q, folded, as hex", kind, text)] = hex.EncodeToString(folded)
+		}
+	}
+	return out
+}
+
+func backwards(text string) string {
+	b := []byte(text)
+	slices.Reverse(b)
+	return string(b)
 }
 
 // A new key is used at once, the former stays behind it, and a reload does not
@@ -181,14 +241,14 @@ func TestRotateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := f.client(t)
-	empty, seen := "", make(map[listing.ID]bool)
+	empty, source, seen := "", "192.0.2.66", make(map[listing.ID]bool)
 	report := func(id string) listing.ID {
 		t.Helper()
 		rcpt := "one@trap.example"
-		if _, err := client.Report(t.Context(), control.ReportRequest{Client: addrOf(t, "192.0.2.66"), MailFrom: &empty, Recipients: []string{rcpt}}, []byte(bounce(rcpt, id))); err != nil {
+		if _, err := client.Report(t.Context(), control.ReportRequest{Client: addrOf(t, source), MailFrom: &empty, Recipients: []string{rcpt}}, []byte(bounce(rcpt, id))); err != nil {
 			t.Fatal(err)
 		}
-		x, err := client.Show(t.Context(), "192.0.2.66", false)
+		x, err := client.Show(t.Context(), source, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,6 +262,8 @@ func TestRotateKey(t *testing.T) {
 		return listing.ID{}
 	}
 	first := report("a")
+	// This one will come again.
+	report("twice")
 	if err := client.RotateKey(t.Context(), control.Order{}); err == nil {
 		t.Error("rotated without a reason")
 	}
@@ -214,13 +276,26 @@ func TestRotateKey(t *testing.T) {
 	if err := client.RotateKey(t.Context(), control.Order{Reason: "a lost backup"}); err != nil {
 		t.Fatal(err)
 	}
-	second := report("c")
+	if third := report("c"); third != first {
+		t.Error("a recipient that was seen before counts as another")
+	}
+	for range 2 {
+		if finding, err := client.Report(t.Context(), control.ReportRequest{Client: addrOf(t, "192.0.2.66"), MailFrom: &empty, Recipients: []string{"one@trap.example"}}, []byte(bounce("one@trap.example", "twice"))); err != nil || finding.Reason != evidence.ReasonDuplicate {
+			t.Errorf("once more, and not a duplicate: %+v %v", finding, err)
+		}
+	}
+	if x, err := client.Show(t.Context(), "192.0.2.66", false); err != nil || x.Observations != 4 {
+		t.Errorf("what was reported before the rotation and after it counts twice: %d observations, %v", x.Observations, err)
+	}
+	source = "192.0.2.67" // of which nothing was seen before
+	second := report("e")
 	if second == first {
 		t.Error("the new key is not used")
 	}
 	after, err := os.ReadFile(name)
-	if err != nil || !bytes.HasSuffix(after, before) || len(after) != 2*len(before) {
-		t.Errorf("%d bytes of keys, were %d, %v", len(after), len(before), err)
+	lines := strings.Split(string(after), "\n")
+	if err != nil || len(lines) != 3 || !strings.HasPrefix(lines[1], strings.TrimSpace(string(before))+" 2") || strings.HasPrefix(lines[0], lines[1][:64]) {
+		t.Errorf("%q, was %q, %v", after, before, err)
 	}
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info.Mode(), err)

@@ -46,7 +46,7 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 			Message: fmt.Sprintf("a change of %s needs a restart; nothing was taken over", strings.Join(keys, ", ")),
 		}
 	}
-	fresh, err := buildRules(c, d.key)
+	fresh, err := buildRules(c, d.keys)
 	if err != nil {
 		return control.ReloadResult{}, err
 	}

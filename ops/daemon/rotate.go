@@ -3,14 +3,15 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"backscatter/listing"
 )
 
 // RotateKey makes a new key under which recipients are hashed, and has the
-// judge use it from the next report on. What was seen before stays as it is: until
-// it is out of the policy's window, a recipient that was seen before and after
-// counts as two. The audit has it before it is done.
+// judge use it from the next report on. What was seen before stays as it is, and is
+// recognised by the former key for as long as the policy counts it. The audit has
+// it before it is done.
 func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
 	select {
 	case <-d.reloading: // a reload would bring the former key back
@@ -22,7 +23,7 @@ func (d *Daemon) RotateKey(ctx context.Context, o listing.Order) error {
 		return err
 	}
 	old := d.rules.Load()
-	fresh, err := buildRules(old.config, d.key)
+	fresh, err := buildRules(old.config, d.keys)
 	if err != nil {
 		return err
 	}
@@ -37,10 +38,10 @@ func (k *core) rotateKey(ctx context.Context, o listing.Order) error {
 	if err := k.store.NoteRotation(ctx, o); err != nil || o.DryRun {
 		return err
 	}
-	key, err := rotateKey(KeyFile(k.rules.Load().config.State))
+	keys, err := rotateKeys(KeyFile(k.rules.Load().config.State), time.Now())
 	if err != nil {
 		return err
 	}
-	k.key = key
+	k.keys = keys
 	return nil
 }
