@@ -199,9 +199,9 @@ func (m *model) play(t *testing.T, s *running, r *rand.Rand, n int) string {
 	default:
 		if r.IntN(10) == 0 {
 			n = r.IntN(n + 1) // perhaps once more
-			if before, ok := m.source[n]; ok {
-				host = before // an identity is of one source
-			}
+		}
+		if before, ok := m.source[n]; ok {
+			host = before // an identity is of one source
 		}
 		at := m.now.Add(-time.Duration(r.IntN(8*24*3600)) * time.Second)
 		out := s.observe(bounce(n, host.Addr().String(), at))
@@ -345,7 +345,7 @@ func TestStoreAgainstModel(t *testing.T) {
 	settings := eager()
 	settings.Policy.AgedTo = 1
 	settings.Policy.LifetimeMax = settings.Policy.Lifetime
-	for seed := range uint64(long(t, 8)) {
+	for seed := range uint64(long(t, 4)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
