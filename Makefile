@@ -7,7 +7,7 @@ LINT     = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 FUZZTIME ?= 30s
 CORPUS  ?=
 
-.PHONY: build check lint vet tidy test race fuzz torture bench bench-store score dist clean
+.PHONY: build check lint vet tidy test race fuzz torture bench bench-dns soak-dns bench-store score dist clean
 
 build: ## the program, in dist/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/backscatter ./cmd/backscatter
@@ -45,6 +45,10 @@ bench-dns: build ## what a question costs, side by side with rbldnsd; needs Debi
 	$(GO) build -o dist/benchdns ./integration/benchdns
 	dist/benchdns -program dist/backscatter
 	dist/benchdns -program dist/backscatter -rate 20000
+
+soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for; a quarter of an hour
+	$(GO) build -o dist/soakdns ./integration/soakdns
+	dist/soakdns -program dist/backscatter
 
 score: build ## how well mail of a labelled corpus is judged: make score CORPUS=DIR
 ifeq ($(wildcard $(CORPUS)/labels.jsonl),)
