@@ -82,6 +82,7 @@ type tally struct {
 
 	answers   [kinds][len(countedTypes) + 1][len(countedRcodes) + 1]atomic.Uint64
 	truncated atomic.Uint64
+	timed     latency // of UDP, which has a tally for each worker
 	dropped   [dropReasons]atomic.Uint64
 	cookies   [cookieKinds]atomic.Uint64
 }
@@ -128,6 +129,7 @@ type metrics struct {
 	truncated *prometheus.Desc
 	dropped   *prometheus.Desc
 	cookies   *prometheus.Desc
+	seconds   *prometheus.Desc
 
 	panics      prometheus.Counter
 	connections prometheus.Gauge
@@ -153,6 +155,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		cookies: prometheus.NewDesc("backscatter_dns_cookies_total",
 			"Answers by what the question brought along of DNS cookies: none, a client's alone, a bad one or a good one of the server.",
 			[]string{"transport", "family", "cookie"}, nil),
+		seconds: prometheus.NewDesc("backscatter_dns_answer_seconds",
+			"Time from reading a question over UDP to sending its answer, with those that came with it. One batch of 64 is timed.",
+			[]string{"family"}, nil),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "backscatter_dns_panics_total",
 			Help: "Questions that made the server panic and were answered SERVFAIL.",
@@ -192,6 +197,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.answers
 	ch <- m.truncated
 	ch <- m.dropped
+	ch <- m.seconds
 	ch <- m.cookies
 }
 
@@ -228,6 +234,9 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 			}
 		}
 	}
+	if transport == UDP {
+		ch <- sum.timed.histogram(m.seconds, familyNames[f])
+	}
 	send(m.truncated, sum.truncated.Load())
 	for reason := range sum.dropped {
 		send(m.dropped, sum.dropped[reason].Load(), dropNames[reason])
@@ -246,6 +255,7 @@ func (t *tally) add(o *tally) {
 		}
 	}
 	t.truncated.Add(o.truncated.Load())
+	t.timed.add(&o.timed)
 	for reason := range t.dropped {
 		t.dropped[reason].Add(o.dropped[reason].Load())
 	}

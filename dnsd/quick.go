@@ -57,6 +57,9 @@ func (w *worker) handle(packet []byte, client netip.Addr) (out []byte) {
 	w.server.admit(q, UDP, &w.view)
 	if out, verdict, ok := w.quick(packet, q); ok {
 		w.counts.count(verdict)
+		if watch := w.server.watch.Load(); watch != nil {
+			watch.see(q, &w.view, verdict)
+		}
 		return out
 	}
 	return w.keep(packet, w.server.answer(w.scratch[:0], q, UDP, w.counts, &w.view))

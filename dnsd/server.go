@@ -121,7 +121,8 @@ type Server struct {
 	limits  Limits
 	log     *slog.Logger
 	metrics *metrics
-	loud    rate.Sometimes // one packet in a loop must not fill the disk
+	loud    rate.Sometimes        // one packet in a loop must not fill the disk
+	watch   atomic.Pointer[watch] // who looks at what is asked; nil: nobody
 
 	now       atomic.Int64 // coarse clock: unix seconds, moved by Serve
 	endpoints []endpoint   // opened by Listen
@@ -309,6 +310,9 @@ func (s *Server) answer(dst []byte, q *request, over Transport, counts *tally, v
 		s.loud.Do(func() { s.log.Error("dns answer could not be made", "err", verdict.Err) })
 	}
 	counts.count(verdict)
+	if watch := s.watch.Load(); watch != nil {
+		watch.see(q, v, verdict)
+	}
 	return out
 }
 

@@ -86,6 +86,7 @@ func (l *udpListener) serve(ctx context.Context, _ int, w *worker) error {
 			}
 			continue
 		}
+		began := w.counts.timed.begin()
 		out := w.handle(packet[:n], client.Addr())
 		w.done()
 		if len(out) == 0 {
@@ -94,6 +95,7 @@ func (l *udpListener) serve(ctx context.Context, _ int, w *worker) error {
 		if _, _, err := l.conn.WriteMsgUDPAddrPort(out, l.source(control[:controlLen]), client); err != nil {
 			w.counts.dropped[notSent].Add(1) // no route, a forged address, or a full queue: the asker will ask again
 		}
+		w.counts.timed.end(began, 1)
 	}
 }
 

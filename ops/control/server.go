@@ -55,6 +55,8 @@ type Options struct {
 	RotateKey func(ctx context.Context, o listing.Order) error // makes a new key for recipients
 	// RollCookies takes the next step of a change of the secret of DNS cookies.
 	RollCookies func(ctx context.Context, o listing.Order, now time.Time) (CookieResult, error)
+	// Top watches what is asked over DNS; nil: this server answers none.
+	Top func(ctx context.Context, length time.Duration, most int) (Top, error)
 }
 
 // Server answers the operators' requests. It is an [http.Handler].
@@ -87,6 +89,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/reload", s.reload)
 	s.post("/v1/key/rotate", s.rotateKey)
 	s.post("/v1/cookie/roll", s.rollCookies)
+	s.get("/v1/top", s.top)
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)

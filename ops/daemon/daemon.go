@@ -130,7 +130,7 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 // build makes the parts that stand on bound sockets.
 func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	d.control = control.NewServer(control.Options{
-		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, RotateKey: d.RotateKey, RollCookies: d.RollCookies, Status: d.Status, Accept: d.acceptExports,
+		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, RotateKey: d.RotateKey, RollCookies: d.RollCookies, Top: d.Top, Status: d.Status, Accept: d.acceptExports,
 		Logger: d.log.With("room", "control"),
 	})
 	d.web = web.New(web.Options{
