@@ -243,13 +243,14 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 			return nil
 		}
 	}
+	lex := newLexicon(tx)
 	key, _ := cursor.Seek(w.survey.next)
 	for n := 0; isDue(key, w.survey.until) && w.survey.due <= limit; n++ {
 		if n == surveyLimit {
 			w.survey.next = bytes.Clone(key)
 			return nil
 		}
-		ends, err := endsBy(tx, key, w.survey.until)
+		ends, err := endsBy(tx, lex, key, w.survey.until)
 		if err != nil {
 			return err
 		}
@@ -267,12 +268,12 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 
 // endsBy reports whether a listing ends by a moment, which an entry of the index
 // is about.
-func endsBy(tx *bolt.Tx, key []byte, at time.Time) (bool, error) {
+func endsBy(tx *bolt.Tx, lex *lexicon, key []byte, at time.Time) (bool, error) {
 	entry, ok := wakeOf(key)
 	if !ok {
 		return false, nil
 	}
-	r, err := indexed(tx, entry)
+	r, err := indexed(tx, lex, entry)
 	switch {
 	case errors.Is(err, ErrDamaged): // that is told when its time has come
 		return false, nil

@@ -67,7 +67,7 @@ func (c *change) bucket(name []byte) bucket {
 
 // record reads the record of a key, or begins one.
 func (c *change) record(k Key) (*record, error) {
-	r, err := readRecord(c.tx, k)
+	r, err := findRecord(c.tx, c.lex, k)
 	if err != nil || r != nil {
 		return r, err
 	}
@@ -75,13 +75,16 @@ func (c *change) record(k Key) (*record, error) {
 }
 
 // readRecord returns nil when there is none.
-func readRecord(tx *bolt.Tx, k Key) (*record, error) {
+func readRecord(tx *bolt.Tx, k Key) (*record, error) { return findRecord(tx, newLexicon(tx), k) }
+
+// findRecord is readRecord for who reads many.
+func findRecord(tx *bolt.Tx, lex *lexicon, k Key) (*record, error) {
 	key := prefixKey(k.Prefix())
 	value := tx.Bucket(bucketRecords).Get(key)
 	if value == nil {
 		return nil, nil //nolint:nilnil // no record is no error
 	}
-	return loadRecord(newLexicon(tx), key, value)
+	return loadRecord(lex, key, value)
 }
 
 func loadRecord(lex *lexicon, key, value []byte) (*record, error) {
@@ -375,7 +378,14 @@ func detail(v any) (json.RawMessage, error) {
 // entryHash is what an entry adds to the digest of all that is published. The
 // sum does not depend on the order, so that a change costs what it changes.
 func entryHash(e Entry) uint64 {
-	var b [28]byte
+	b := entryBytes(e)
+	return xxhash.Sum64(b[:])
+}
+
+const entrySize = 28
+
+// entryBytes is an entry as it is hashed.
+func entryBytes(e Entry) (b [entrySize]byte) {
 	addr := e.Prefix.Addr().As16()
 	copy(b[:], addr[:])
 	b[16] = byte(spread(e.Prefix))
@@ -385,7 +395,7 @@ func entryHash(e Entry) uint64 {
 	binary.BigEndian.PutUint16(b[22:], uint16(e.Summary.Since))
 	binary.BigEndian.PutUint16(b[24:], uint16(e.Summary.Last))
 	binary.BigEndian.PutUint16(b[26:], uint16(e.Summary.Until))
-	return xxhash.Sum64(b[:])
+	return b
 }
 
 // errDryRun ends a transaction that must leave nothing.

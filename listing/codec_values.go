@@ -226,6 +226,20 @@ func encodeChange(key []byte, c *Change) []byte {
 	return e.seal(key)
 }
 
+// decodeWhen reads of a change only which it is, and its time: a change can be of
+// a whole list.
+func decodeWhen(key, value []byte) (Change, error) {
+	if len(key) != 8 {
+		return Change{}, fmt.Errorf("journal %x: key has %d bytes: %w", key, len(key), ErrDamaged)
+	}
+	d := openValue(key, value, changeVersion)
+	c := Change{Sequence: numberOf(key), Time: d.time()}
+	if d.err != nil {
+		return c, fmt.Errorf("journal %d: %w", c.Sequence, d.err)
+	}
+	return c, nil
+}
+
 func decodeChange(key, value []byte) (Change, error) {
 	if len(key) != 8 {
 		return Change{}, fmt.Errorf("journal %x: key has %d bytes: %w", key, len(key), ErrDamaged)

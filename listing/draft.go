@@ -50,6 +50,7 @@ func (s *Snapshot) Next(n Next) *Snapshot {
 	for _, e := range n.Added {
 		d.add(e)
 	}
+	d.known = len(n.Endings) == len(s.endings) && (len(n.Endings) == 0 || &n.Endings[0] == &s.endings[0])
 	return d.finish(n)
 }
 
@@ -67,6 +68,7 @@ const (
 type draft struct {
 	*Snapshot
 	edits []edit // of hosts, not yet made
+	known bool   // the endings are those of the snapshot before, and sorted
 	own   bool   // the trie is the draft's own and can be changed in place
 }
 
@@ -132,8 +134,8 @@ func (d *draft) finish(n Next) *Snapshot {
 	s := d.Snapshot
 	s.sequence, s.time, s.newest = n.Sequence, n.Time, n.NewestEvidence
 	s.endings, s.decommissioned = n.Endings, n.Decommissioned
-	if byPrefix := func(a, b Ending) int { return ComparePrefix(a.Prefix, b.Prefix) }; !slices.IsSortedFunc(s.endings, byPrefix) {
-		s.endings = slices.SortedFunc(slices.Values(s.endings), byPrefix)
+	if !d.known && !slices.IsSortedFunc(s.endings, compareEndings) {
+		s.endings = slices.SortedFunc(slices.Values(s.endings), compareEndings)
 	}
 	s.table = s.contents.view()
 	if len(s.table) > s.contents.limit {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,9 +17,6 @@ const (
 	// stepLimit bounds what one transaction ends or prunes, so that a report
 	// never waits long for it.
 	stepLimit = 1000
-	// endingsLimit bounds the table of endings: what ends beside so many others
-	// may be answered with a TTL that outlives it.
-	endingsLimit = 1 << 16
 	// keepJournal is how long the journal tells what was published.
 	keepJournal = 30 * 24 * time.Hour
 	// keepSeen is how long the identity of an observation is known, at least
@@ -68,8 +65,12 @@ func (w *writer) tick() {
 		w.background.Go(func() { w.writeImage(snap) })
 		w.pictured = at
 	}
-	if w.db != nil && due(at, w.refreshed, w.refreshEvery()) {
-		w.renewEndings()
+	if !w.bulky.IsZero() && due(at, w.bulky, giveBack) {
+		w.background.Go(debug.FreeOSMemory)
+		w.bulky = time.Time{}
+	}
+	if w.db != nil && w.renewed == nil && due(at, w.refreshed, w.refreshEvery()) {
+		w.renewBeside()
 		w.refreshed = at
 	}
 }
@@ -127,7 +128,12 @@ func (w *writer) pause() time.Duration {
 	wait := sleepLimit
 	at := w.clock()
 	sooner := func(t time.Time) { wait = min(wait, max(t.Sub(at), 0)) }
-	sooner(w.refreshed.Add(w.refreshEvery()))
+	if !w.bulky.IsZero() {
+		sooner(w.bulky.Add(giveBack))
+	}
+	if w.renewed == nil {
+		sooner(w.refreshed.Add(w.refreshEvery()))
+	}
 	err := guard(func() error {
 		return w.db.View(func(tx *bolt.Tx) error {
 			ends := w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure)
@@ -252,68 +258,9 @@ func (c *change) wake(key []byte) (netip.Prefix, error) {
 	return netip.Prefix{}, nil
 }
 
-// renewEndings makes the table of what ends soon anew, for answers whose TTL
-// must not outlive the listing. It reaches twice as far as the longest TTL, so
-// that it is whole until it is made again.
-func (s *Store) renewEndings() {
-	settings := s.settings.Load()
-	current := s.snapshot.Load()
-	soon := s.now().Add(2 * settings.Horizon)
-	var endings []Ending
-	err := guard(func() error {
-		if !s.state.brakes.Stalled.IsZero() {
-			return nil // nothing ends
-		}
-		return s.db.View(func(tx *bolt.Tx) (err error) {
-			endings, err = endingsUntil(tx, current, soon)
-			return err
-		})
-	})
-	if err != nil {
-		s.log.Error("find the listings that end soon", slog.Any("err", err))
-		return
-	}
-	s.state.soon = soon
-	if slices.Equal(endings, s.state.endings) {
-		return
-	}
-	s.state.endings = endings
-	s.swap(current.Next(Next{
-		Sequence: current.Sequence(), Time: current.Time(), NewestEvidence: current.NewestEvidence(), Endings: endings,
-		Decommissioned: current.Decommissioned(),
-	}))
-}
-
-func endingsUntil(tx *bolt.Tx, current *Snapshot, soon time.Time) (endings []Ending, err error) {
-	cursor := tx.Bucket(bucketExpiry).Cursor()
-	for key, _ := cursor.First(); key != nil && len(endings) < endingsLimit; key, _ = cursor.Next() {
-		w, ok := wakeOf(key)
-		if !ok {
-			continue
-		}
-		if w.at.After(soon) {
-			break
-		}
-		r, err := indexed(tx, w)
-		if errors.Is(err, ErrDamaged) {
-			continue // told when its time has come
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r == nil || r.until().IsZero() || r.until().After(soon) {
-			continue
-		}
-		for e := range current.Within(r.Key.Prefix()) {
-			endings = append(endings, Ending{Prefix: e.Prefix, Until: r.until()})
-		}
-	}
-	return endings, nil
-}
-
 // indexed returns the record that an entry of the expiry index is about, and
 // nil when it is about something else.
-func indexed(tx *bolt.Tx, w wake) (*record, error) {
+func indexed(tx *bolt.Tx, lex *lexicon, w wake) (*record, error) {
 	if w.kind != wakeRecord {
 		return nil, nil //nolint:nilnil // no record is no error
 	}
@@ -321,7 +268,7 @@ func indexed(tx *bolt.Tx, w wake) (*record, error) {
 	if err != nil {
 		return nil, nil //nolint:nilnil,nilerr // no record has such a key
 	}
-	return readRecord(tx, k)
+	return findRecord(tx, lex, k)
 }
 
 // pruneSeen forgets identities that are too old to come again: a few at a time,

@@ -64,10 +64,7 @@ func encodeImage(s *Snapshot) []byte {
 	e := imageEncoder{b: make([]byte, 0, 64+4*s.hosts.n+32*s.nets.Size()+11*len(s.table)+70*4096)}
 	e.b = append(e.b, imageMagic...)
 	e.u64(s.sequence)
-	digest := uint64(0)
-	for entry := range s.All() {
-		digest += entryHash(entry)
-	}
+	digest, _ := s.digest()
 	e.u64(digest)
 	e.u32(uint32(len(s.table)))
 	for _, c := range s.table {
@@ -181,15 +178,8 @@ func decodeImage(b []byte) (*image, error) {
 // count makes sure that the entries are those that were written.
 func (img *image) count() error {
 	s := img.snapshot
-	digest, n := uint64(0), 0
-	for e := range s.All() {
-		if int(e.Class) < len(s.counts) {
-			s.counts[e.Class]++
-		}
-		digest += entryHash(e)
-		n++
-	}
-	if digest != img.digest || n != s.Len() {
+	var digest uint64
+	if digest, s.counts = s.digest(); digest != img.digest {
 		return errImage
 	}
 	return nil
@@ -282,7 +272,9 @@ func (s *Store) fromImage() (st state, snap *Snapshot, err error) {
 			if st, err = readState(tx); err != nil {
 				return err
 			}
-			snap, err = img.follow(tx, &st)
+			if snap, err = img.follow(tx, &st); err == nil && img.sequence == snap.sequence {
+				s.imaged.Store(img.sequence) // it need not be written again
+			}
 			return err
 		})
 	})

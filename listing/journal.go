@@ -232,7 +232,7 @@ func (w *writer) pruneJournal(c *change) error {
 		if key == nil {
 			return nil
 		}
-		change, err := decodeChange(key, value)
+		change, err := decodeWhen(key, value)
 		if err != nil {
 			return err
 		}

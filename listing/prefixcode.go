@@ -45,11 +45,14 @@ func codeLengths(weights []int) []uint8 {
 		trees[i], open[i] = tree{weight, -1, -1}, i
 	}
 	lighter := func(a, b int) int { return cmp.Or(cmp.Compare(trees[b].weight, trees[a].weight), cmp.Compare(b, a)) }
+	slices.SortFunc(open, lighter)
 	for len(open) > 1 {
-		slices.SortFunc(open, lighter)
 		a, b := open[len(open)-1], open[len(open)-2]
+		joined := len(trees)
 		trees = append(trees, tree{trees[a].weight + trees[b].weight, a, b})
-		open = append(open[:len(open)-2], len(trees)-1)
+		open = open[:len(open)-2]
+		at, _ := slices.BinarySearchFunc(open, joined, lighter)
+		open = slices.Insert(open, at, joined)
 	}
 	depths := make([]uint8, len(trees))
 	for i := len(trees) - 1; i >= len(weights); i-- { // who holds comes after who is held

@@ -65,6 +65,7 @@ type Store struct {
 
 	// state belongs to the writer: Open, then Run.
 	state     state
+	renewals  int                    // of the table of endings, at once
 	brakesNow atomic.Pointer[brakes] // those of the state, for all to read
 	clock     func() time.Time       // tests set it
 	touched   *touched               // by a compaction under way

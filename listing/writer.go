@@ -40,6 +40,10 @@ const (
 	// after a failed commit.
 	retryFirst = 100 * time.Millisecond
 	retryLimit = 10 * time.Second
+	// bulk is the size of a change, or of a list that was read, which takes so much
+	// memory that it is given back, when whoever waits for it has what it asked for.
+	bulk     = 50_000
+	giveBack = 5 * time.Second
 )
 
 // Run is the one writer, and the actor that ends what has had its time. It
@@ -55,6 +59,9 @@ func (s *Store) Run(ctx context.Context) error {
 	defer timer.Stop()
 	w := writer{Store: s, expected: 1, retry: time.NewTimer(time.Hour)}
 	w.retry.Stop()
+	if s.Snapshot().Len() >= bulk {
+		w.bulky = s.clock()
+	}
 	defer w.background.Wait()
 	defer w.retry.Stop()
 	for {
@@ -67,6 +74,8 @@ func (s *Store) Run(ctx context.Context) error {
 			w.tick()
 		case <-w.retry.C:
 			w.reopen()
+		case r := <-w.renewed:
+			w.finishRenewal(r)
 		}
 		timer.Reset(w.pause())
 	}
@@ -100,7 +109,10 @@ type writer struct {
 	kept     []byte         // where the walk through the records goes on
 	dropped  map[string]int // by the task under way, for the metric
 
-	background sync.WaitGroup // what writes the image
+	background sync.WaitGroup // what writes the image, and makes the table of endings
+	renewed    <-chan renewal // what the latter made; nil: it does not run
+	renewing   int            // renewals when it began
+	bulky      time.Time      // when a change was made that took much memory; zero: none since it was given back
 	survey     survey         // of what is due
 	cleared    time.Time      // what was to end by then may end
 
@@ -266,6 +278,9 @@ func (w *writer) transact(fn func(*change) error) (*change, error) {
 		return nil, w.unavailable()
 	case err == nil:
 		w.backoff = 0
+		if len(c.added)+len(c.removed) >= bulk {
+			w.bulky = w.clock()
+		}
 	}
 	return c, err
 }
