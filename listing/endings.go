@@ -27,7 +27,7 @@ type renewal struct {
 // renewEndings makes the table anew.
 func (s *Store) renewEndings() {
 	s.renewals++
-	s.state.soon = s.reach()
+	s.state.soon = s.endingsReach()
 	endings, err := s.findEndings(s.snapshot.Load(), s.state.soon, s.state.brakes)
 	s.setEndings(renewal{endings, err})
 }
@@ -35,7 +35,7 @@ func (s *Store) renewEndings() {
 // renewBeside begins to make the table anew. What [change.save] finds to end
 // before the new table does, makes it in vain.
 func (w *writer) renewBeside() {
-	w.state.soon = w.reach()
+	w.state.soon = w.endingsReach()
 	w.renewing = w.renewals
 	snap, soon, on, done := w.snapshot.Load(), w.state.soon, w.state.brakes, make(chan renewal, 1)
 	w.renewed = done
@@ -54,7 +54,7 @@ func (w *writer) finishRenewal(r renewal) {
 	}
 }
 
-func (s *Store) reach() time.Time { return s.now().Add(2 * s.settings.Load().Horizon) }
+func (s *Store) endingsReach() time.Time { return s.now().Add(2 * s.settings.Load().Horizon) }
 
 // setEndings publishes a table.
 func (s *Store) setEndings(r renewal) {
