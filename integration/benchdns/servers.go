@@ -93,7 +93,7 @@ func (b *bench) startOurs(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	config := fmt.Sprintf(`state: %s
-dns: {listen: ["127.0.0.1:%d"], limits: {same: 1000000, all: 1000000}} # one client, which asks as much as it can
+dns: {listen: ["127.0.0.1:%d"], limits: {same: 1000000, all: 1000000}, access: []} # limits that are counted, and not reached
 http: {listen: ""}
 zones: [{name: %s, ns: [ns1.%[3]s]}]
 intake: {smtp: {listen: ""}}

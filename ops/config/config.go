@@ -51,7 +51,7 @@ type DNS struct {
 	NSID            string        `key:"nsid" doc:"Identifier of this server, told to who asks for it (RFC 5001), as dig +nsid does. Empty tells none."`
 	Cookies         Cookies       `key:"cookies" doc:"DNS cookies, by which clients show that they get our answers."`
 	Limits          DNSLimits     `key:"limits" doc:"What clients get at most. Clients of the action allow, and for the first two those with a good cookie, have no limit."`
-	Access          []AccessRule  `key:"access" doc:"What becomes of questions from some clients. The zone's own name, its name servers and the test points are answered to all of them."`
+	Access          []AccessRule  `key:"access" doc:"What becomes of questions from some clients. The zone's own name, its name servers and the test points are answered to all of them. By default the machine itself has no limits: nobody else can use its loopback addresses."`
 	UDPSockets      int           `key:"udp_sockets" restart:"yes" doc:"Sockets that answer over UDP on each address, with a thread each. 0 is one for each core that the program may use."`
 	MaxTCP          int           `key:"max_tcp" restart:"yes" doc:"TCP connections served at a time."`
 	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client network (IPv4 /24, IPv6 /56) served at a time; beyond it the idlest goes."`

@@ -33,6 +33,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			Listen:          []string{"127.0.0.1:5300"},
 			Cookies:         Cookies{Enabled: true},
 			Limits:          defaultDNSLimits(),
+			Access:          defaultAccess(),
 			MaxTCP:          tcp.TCPClients,
 			MaxTCPPerClient: tcp.TCPPerClient,
 			MaxTransfers:    tcp.Transfers,

@@ -39,6 +39,17 @@ func defaultDNSLimits() DNSLimits {
 	return DNSLimits{Same: 200, All: 20_000, Slip: 3, Period: day}
 }
 
+// defaultAccess lets the machine itself ask without limits. They are there for
+// victims of forged addresses, and a loopback address comes from no network
+// (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3).
+func defaultAccess() []AccessRule {
+	allow := dnsd.Allow.String()
+	return []AccessRule{
+		{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Action: allow},
+		{Prefix: netip.MustParsePrefix("::1/128"), Action: allow},
+	}
+}
+
 func (l DNSLimits) validate(p *problems, key string) {
 	validateCount(p, key+".same", l.Same, 0, dnsd.MaxRate)
 	validateCount(p, key+".all", l.All, 0, dnsd.MaxRate)

@@ -16,12 +16,15 @@ import (
 func TestDNSRules(t *testing.T) {
 	t.Parallel()
 	got := config.Defaults(home).DNSRules([]dnsd.CookieSecret{{1}})
-	if got.Jar == nil || got.RequireCookies || got.NSID != "" || got.Access != nil {
+	if got.Jar == nil || got.RequireCookies || got.NSID != "" || got.Access == nil {
 		t.Errorf("%+v", got)
 	}
 	want := dnsd.Rates{Same: 200, All: 20_000, Slip: 3, Period: 24 * time.Hour}
 	if diff := gocmp.Diff(want, got.Rates); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if none := parse(t, "dns: {access: []}").DNSRules(nil); none.Access != nil {
+		t.Errorf("%+v", none)
 	}
 	got = parse(t, `dns:
   nsid: ns1

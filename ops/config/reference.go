@@ -108,7 +108,6 @@ func WriteExample(w io.Writer) error {
 	c.Intake.Milter = []Sensor{{Listen: "127.0.0.1:7357", Reporter: "local"}}
 	c.Intake.SMTP.Reporter = "local"
 	c.Intake.SMTP.Hostname = "trap.example"
-	c.DNS.Access = []AccessRule{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Action: "allow"}}
 	c.exampleSecondary()
 	c.Traps = []Trap{
 		{Domain: "trap.example", Senders: []string{"postmaster@trap.example"}},
