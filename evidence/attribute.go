@@ -46,6 +46,12 @@ func trail(h *Header) []Received {
 func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attribution {
 	a := attribution{level: listing.LevelC}
 	client := r.Envelope.Client.Unmap().WithZone("")
+	if r.Hearsay { // whoever says so could have written all the lines as well
+		if client.IsValid() && !trusted(client, relays) {
+			a.source, a.at = client, r.Received
+		}
+		return a.checked(listable)
+	}
 	if client.IsValid() && !trusted(client, relays) {
 		a.source, a.helo, a.ptr, a.at = client, r.Envelope.HELO, r.Envelope.PTR, r.Received
 		a.level = listing.LevelB

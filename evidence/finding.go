@@ -25,6 +25,7 @@ const (
 	ReasonExempt       = "exempt"       // the source is exempt: kept, shown, not listed
 	ReasonDuplicate    = "duplicate"    // this original, source and reporter were seen
 	ReasonStale        = "stale"        // older than the window when it arrived
+	ReasonHearsay      = "hearsay"      // level C, the source is known by a complainer's word: kept, shown, not counted
 
 	ReasonOther    = "other"    // no backscatter at all
 	ReasonNoProof  = "no-proof" // backscatter, but nothing shows that it is misdirected

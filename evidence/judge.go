@@ -163,7 +163,7 @@ func (c *Case) Close(known Known) Finding {
 	if f.Reason == "" {
 		f.Verdict = Proven
 	}
-	f.observable = f.Reason == "" || f.Reason == ReasonExempt || f.Reason == ReasonStale
+	f.observable = f.Reason == "" || f.Reason == ReasonExempt || f.Reason == ReasonStale || f.Reason == ReasonHearsay
 	if !f.observable {
 		return f
 	}
@@ -242,6 +242,8 @@ func (j *Judge) guard(f *Finding, m *Message, at, now time.Time) string {
 		return ReasonGenuine
 	case len(f.Proofs) == 0:
 		return ReasonNoProof
+	case f.Level == listing.LevelC:
+		return ReasonHearsay
 	case j.config.Window > 0 && now.Sub(at) > j.config.Window:
 		return ReasonStale
 	case contains(j.config.Exempt, f.Source):

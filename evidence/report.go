@@ -23,6 +23,7 @@ type Report struct {
 	Truncated bool // Raw is the beginning of a longer message
 	Envelope  Envelope
 	Callout   bool      // there was no message: the client asked whether the recipients exist, and went
+	Hearsay   bool      // the client is told of by somebody who is no relay: level C
 	Held      bool      // the sensor itself held the SMTP session with Envelope.Client: level A
 	Received  time.Time // when the sensor took the message
 	Reporter  string    // name of the enrolled reporter

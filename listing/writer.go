@@ -305,7 +305,7 @@ func (e *commitError) Unwrap() error { return e.err }
 func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	var tx *bolt.Tx
 	err = guard(func() error {
-		if err := s.at(stageBegin); err != nil {
+		if err := s.reach(stageBegin); err != nil {
 			return err
 		}
 		if tx, err = s.db.Begin(true); err != nil {
@@ -313,7 +313,7 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 		}
 		c = s.newChange(tx)
 		if err = fn(c); err == nil {
-			err = s.at(stageChanged)
+			err = s.reach(stageChanged)
 		}
 		if err == nil || errors.Is(err, errDryRun) {
 			if undone := c.finish(); undone != nil {
@@ -331,9 +331,6 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	if err != nil || !c.wrote {
 		if undo := guard(tx.Rollback); undo != nil {
 			return nil, &commitError{errors.Join(err, undo)}
-		}
-		if c == nil { // the file is too damaged for a change to begin
-			return nil, err
 		}
 		c.tx = nil
 		if err == nil {
@@ -353,32 +350,32 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	c.tx = nil
 	s.setState(c.state)
 	s.settings.Store(c.settings)
-	_ = s.at(stageState)
+	_ = s.reach(stageState)
 	if c.meta.Sequence != c.current.sequence || !c.meta.Newest.Equal(c.current.newest) {
 		s.swap(c.next())
 	}
 	if c.stale {
 		s.renewEndings()
 	}
-	_ = s.at(stagePublished)
+	_ = s.reach(stagePublished)
 	return c, nil
 }
 
 // commit ends a transaction.
 func (s *Store) commit(tx *bolt.Tx) error {
-	if err := s.at(stageFinished); err != nil {
+	if err := s.reach(stageFinished); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return s.at(stageCommitted)
+	return s.reach(stageCommitted)
 }
 
 // swap publishes the next snapshot.
 func (s *Store) swap(next *Snapshot) {
 	old := s.snapshot.Swap(next)
-	_ = s.at(stageSwapped)
+	_ = s.reach(stageSwapped)
 	if old != nil {
 		old.Supersede()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/netip"
 	"os"
@@ -24,8 +25,17 @@ type reportFlags struct {
 	clientIP string
 	mailFrom string
 	rcpts    []string
+	format   string
+	resume   string
 	dryRun   bool
 }
+
+// The formats of input.
+const (
+	formatMail  = "mail"
+	formatARF   = "arf"
+	formatJSONL = "jsonl"
+)
 
 func (a *app) reportCommand() *cobra.Command {
 	var f reportFlags
@@ -41,13 +51,26 @@ whatever it looks like: this is the form for a mail server's pipe. When the
 daemon cannot be reached, or cannot store now, the exit code is 75, so that the
 mail server keeps the message and tries again.
 
+--format arf takes complaints (RFC 5965), and judges the messages that they
+enclose; whom a complaint names is hearsay (level C), kept and never counted.
+--format jsonl takes reports, one a line: objects with "message" ("base64": true
+if it is encoded), "client", "mail_from", "recipients" and "received", all but
+the first where it is known.
+
+--resume FILE remembers in a file what was handed in, so that a large import that
+was broken off goes on where it was. On a terminal a bar shows how far it is.
+
 --reporter, --client-ip, --mail-from and --rcpt give the envelope where the
 message does not tell it. --dry-run judges without a daemon and stores nothing.`,
 		Example: `  backscatter report --dry-run --json bounce.eml
-  backscatter report --mail-from '' --rcpt left-in-2009@example.org < bounce.eml`,
+  backscatter report --mail-from '' --rcpt left-in-2009@example.org < bounce.eml
+  backscatter report --resume done trapped.eml bounce.eml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := f.request(cmd)
 			if err != nil {
+				return err
+			}
+			if err := f.check(r, args); err != nil {
 				return err
 			}
 			return a.report(cmd.Context(), f, r, args)
@@ -58,6 +81,8 @@ message does not tell it. --dry-run judges without a daemon and stores nothing.`
 	flags.StringVar(&f.clientIP, "client-ip", "", "`ADDRESS` that connected to deliver them")
 	flags.StringVar(&f.mailFrom, "mail-from", "", "envelope `SENDER`; '' is the null sender")
 	flags.StringArrayVar(&f.rcpts, "rcpt", nil, "envelope `RECIPIENT`; can be given more than once")
+	flags.StringVar(&f.format, "format", formatMail, "what is handed in: `mail`, arf or jsonl")
+	flags.StringVar(&f.resume, "resume", "", "`FILE` that remembers what was handed in")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "judge without a daemon, store nothing")
 	a.jsonFlag(cmd)
 	return cmd
@@ -78,6 +103,23 @@ func (f *reportFlags) request(cmd *cobra.Command) (control.ReportRequest, error)
 	return r, nil
 }
 
+// check tells which flags do not go together.
+func (f *reportFlags) check(r control.ReportRequest, args []string) error {
+	switch {
+	case f.format != formatMail && f.format != formatARF && f.format != formatJSONL:
+		return usageError("--format %q: want mail, arf or jsonl", f.format)
+	case f.format != formatMail && r.HasEnvelope():
+		return usageError("--format %s tells the envelope of each message; leave out --client-ip, --mail-from and --rcpt", f.format)
+	case f.format == formatJSONL && len(args) == 0:
+		return usageError("--format jsonl: name files, or '-' for standard input")
+	case f.resume != "" && len(args) == 0:
+		return usageError("--resume is for files and folders; name some")
+	case f.resume != "" && f.dryRun:
+		return usageError("--dry-run hands in nothing, so there is nothing to resume")
+	}
+	return nil
+}
+
 // judge is how one message gets its finding: by the daemon, or here.
 type judge func(context.Context, control.ReportRequest, intake.Item) (evidence.Finding, error)
 
@@ -90,7 +132,47 @@ func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest
 		return tryAgain(err)
 	}
 	defer done()
-	return a.reportAll(ctx, decide, r, a.items(paths, r.HasEnvelope()))
+	items := a.items(paths, r.HasEnvelope())
+	switch f.format {
+	case formatARF:
+		items = intake.Complaints(items)
+	case formatJSONL:
+		items = a.records(paths)
+	}
+	if f.resume == "" {
+		return a.reportAll(ctx, decide, r, items, nil)
+	}
+	j, err := openJournal(f.resume)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.reportAll(ctx, decide, r, j.remaining(items), j), j.close())
+}
+
+// records reads files of reports.
+func (a *app) records(paths []string) iter.Seq2[intake.Item, error] {
+	return func(yield func(intake.Item, error) bool) {
+		for _, path := range paths {
+			in := io.NopCloser(a.in)
+			if path != "-" {
+				f, err := os.Open(path)
+				if err != nil {
+					if !yield(intake.Item{Path: path}, fmt.Errorf("read reports: %w", err)) {
+						return
+					}
+					continue
+				}
+				in = f
+			}
+			for item, err := range intake.Records(path, in) {
+				if !yield(item, err) {
+					_ = in.Close() // it was only read
+					return
+				}
+			}
+			_ = in.Close() // the same
+		}
+	}
 }
 
 // items reads what is handed in. Standard input is one message where an
@@ -131,7 +213,7 @@ func (a *app) judge(f reportFlags) (judge, func(), error) {
 			return nil, nil, err
 		}
 		return func(_ context.Context, r control.ReportRequest, item intake.Item) (evidence.Finding, error) {
-			return j(r, item.Raw, item.Truncated), nil
+			return j(enveloped(r, item), item.Raw, item.Truncated), nil
 		}, func() {}, nil
 	}
 	socket, err := a.loadSocketConfig()
@@ -141,8 +223,27 @@ func (a *app) judge(f reportFlags) (judge, func(), error) {
 	client := control.Dial(socket)
 	return func(ctx context.Context, r control.ReportRequest, item intake.Item) (evidence.Finding, error) {
 		r.Truncated = item.Truncated
-		return client.Report(ctx, r, item.Raw)
+		return client.Report(ctx, enveloped(r, item), item.Raw)
 	}, client.Close, nil
+}
+
+// enveloped adds what the input tells of how a message came.
+func enveloped(r control.ReportRequest, item intake.Item) control.ReportRequest {
+	e := item.Envelope
+	if e.Client.IsValid() {
+		r.Client = e.Client
+	}
+	if e.MailFromKnown {
+		r.MailFrom = &e.MailFrom
+	}
+	if len(e.Recipients) > 0 {
+		r.Recipients = e.Recipients
+	}
+	if !item.Received.IsZero() {
+		r.Received = item.Received
+	}
+	r.Hearsay = item.Hearsay
+	return r
 }
 
 // tryAgain gives an error the exit code that makes a mail server keep the
@@ -157,6 +258,7 @@ const inFlight = 32
 
 type judged struct {
 	finding evidence.Finding
+	hash    messageHash
 	unread  bool // the file that it names could not be read
 	err     error
 }
@@ -164,7 +266,7 @@ type judged struct {
 // reportAll hands in all messages, several at a time, and prints the findings
 // in order. A message that cannot be read is told, and the rest goes on; a
 // daemon that cannot take one ends it.
-func (a *app) reportAll(ctx context.Context, decide judge, r control.ReportRequest, items iter.Seq2[intake.Item, error]) error {
+func (a *app) reportAll(ctx context.Context, decide judge, r control.ReportRequest, items iter.Seq2[intake.Item, error], j *journal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan chan judged, inFlight)
@@ -186,11 +288,11 @@ func (a *app) reportAll(ctx context.Context, decide judge, r control.ReportReque
 			go func() { // bounded by the queue; writes into its buffer and ends
 				finding, err := decide(ctx, r, item)
 				finding.Path, finding.Index = item.Path, item.Index
-				answer <- judged{finding: finding, err: err}
+				answer <- judged{finding: finding, hash: hashOf(item), err: err}
 			}()
 		}
 	}()
-	return a.printFindings(queue, cancel)
+	return a.printFindings(queue, cancel, j)
 }
 
 func unreadable(item intake.Item, err error) evidence.Finding {
@@ -200,7 +302,7 @@ func unreadable(item intake.Item, err error) evidence.Finding {
 	}
 }
 
-func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
+func (a *app) printFindings(queue <-chan chan judged, cancel func(), j *journal) error {
 	bar := a.progress()
 	counts := map[evidence.Verdict]int{}
 	var failed error
@@ -220,7 +322,11 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
 			unread++
 		}
 		_ = bar.Add(1) // a bar that cannot be drawn is no failure
-		if err := a.printFinding(one.finding); err != nil {
+		err := a.printFinding(one.finding)
+		if err == nil && j != nil && !one.unread {
+			err = j.add(one.hash)
+		}
+		if err != nil {
 			failed = err
 			cancel()
 		}
@@ -232,6 +338,11 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func()) error {
 	if !a.asJSON {
 		if _, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed]); err != nil {
 			return err
+		}
+		if j != nil && j.skipped > 0 {
+			if _, err := fmt.Fprintf(a.out, "%d had been handed in before\n", j.skipped); err != nil {
+				return err
+			}
 		}
 	}
 	if unread > 0 {

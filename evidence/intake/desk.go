@@ -83,7 +83,9 @@ func (d *Desk) Submit(ctx context.Context, r evidence.Report) (evidence.Finding,
 			d.metrics.deferred.Inc()
 			return f, fmt.Errorf("store observation of %s, try again later: %w", o.Addr, err)
 		default:
-			f.Verdict, f.Reason = verdictOf(outcome)
+			if verdict, reason := verdictOf(outcome); verdict != evidence.Proven || f.Reason != evidence.ReasonHearsay {
+				f.Verdict, f.Reason = verdict, reason
+			}
 		}
 	}
 	d.metrics.report(f)

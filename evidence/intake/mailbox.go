@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"backscatter/evidence"
 )
 
 // MaxRaw is how many octets of a message [Walk] and [Message] keep.
@@ -33,6 +35,11 @@ type Item struct {
 	// delivery, and with the time of the import old mail would pass for new. The
 	// line that a trusted relay wrote into the message tells better.
 	Received time.Time
+
+	// Envelope is what is known of the session by which the message came; of a
+	// mailbox, nothing.
+	Envelope evidence.Envelope
+	Hearsay  bool // it is known by a complainer's word
 }
 
 // Walk reads messages from paths, one after the other, in order:

@@ -91,6 +91,7 @@ var reasons = map[string]bool{
 	evidence.ReasonExempt:       true,
 	evidence.ReasonDuplicate:    true,
 	evidence.ReasonStale:        true,
+	evidence.ReasonHearsay:      true,
 	evidence.ReasonOther:        true,
 	evidence.ReasonNoProof:      true,
 	evidence.ReasonReporter:     true,

@@ -108,6 +108,7 @@ type ReportRequest struct {
 	Recipients []string
 	Truncated  bool
 	Received   time.Time // zero for now
+	Hearsay    bool      // the client is known by a complainer's word: level C
 }
 
 // HasEnvelope reports whether the request says how the message came.
@@ -119,7 +120,7 @@ func (r ReportRequest) HasEnvelope() bool {
 // request says when.
 func (r ReportRequest) Report(now time.Time) evidence.Report {
 	out := evidence.Report{
-		Truncated: r.Truncated, Received: now, Reporter: r.Reporter, Sensor: "report",
+		Truncated: r.Truncated, Hearsay: r.Hearsay, Received: now, Reporter: r.Reporter, Sensor: "report",
 		Envelope: evidence.Envelope{Client: r.Client, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil},
 	}
 	if r.MailFrom != nil {

@@ -187,6 +187,7 @@ func (c *Client) Report(ctx context.Context, r ReportRequest, raw []byte) (evide
 		q.Add("rcpt", rcpt)
 	}
 	setIf(q, "truncated", "1", r.Truncated)
+	setIf(q, "hearsay", "1", r.Hearsay)
 	setIf(q, "received", r.Received.UTC().Format(time.RFC3339), !r.Received.IsZero())
 	var out evidence.Finding
 	return out, c.post(ctx, "report", q, bytes.NewReader(raw), &out)

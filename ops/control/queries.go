@@ -316,6 +316,7 @@ func reportRequest(r *http.Request) (q ReportRequest, err error) {
 		Reporter:   query.Get("reporter"),
 		Recipients: query["rcpt"],
 		Truncated:  query.Has("truncated"),
+		Hearsay:    query.Has("hearsay"),
 	}
 	if query.Has("mail_from") {
 		from := query.Get("mail_from")

@@ -105,13 +105,13 @@ func TestReport(t *testing.T) {
 	null, received := "", time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	full := control.ReportRequest{
 		Reporter: "other", Client: netip.MustParseAddr("2001:db8::1"), MailFrom: &null,
-		Recipients: []string{"a@trap.example", "b&c=d@trap.example"}, Truncated: true, Received: received,
+		Recipients: []string{"a@trap.example", "b&c=d@trap.example"}, Truncated: true, Hearsay: true, Received: received,
 	}
 	if _, err := f.client.Report(t.Context(), full, []byte("Subject: x\r\n\r\n\x00\xff")); err != nil {
 		t.Fatal(err)
 	}
 	want := evidence.Report{
-		Raw: []byte("Subject: x\r\n\r\n\x00\xff"), Truncated: true, Received: received, Reporter: "other", Sensor: "report",
+		Raw: []byte("Subject: x\r\n\r\n\x00\xff"), Truncated: true, Hearsay: true, Received: received, Reporter: "other", Sensor: "report",
 		Envelope: evidence.Envelope{Client: full.Client, MailFromKnown: true, Recipients: full.Recipients},
 	}
 	if diff := cmp.Diff(want, f.sink.last(t), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
