@@ -41,7 +41,7 @@ bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out
 	$(GO) tool -modfile=.ci/tools/go.mod benchstat bench.out
 
-bench-dns: build ## what a question costs, side by side with rbldnsd; needs Debian's rbldnsd and dnsperf
+bench-dns: build ## what a question costs, side by side with rbldnsd, NSD and Knot; needs them and dnsperf of Debian
 	$(GO) build -o dist/benchdns ./integration/benchdns
 	dist/benchdns -program dist/backscatter
 	dist/benchdns -program dist/backscatter -rate 20000

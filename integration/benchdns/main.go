@@ -1,6 +1,6 @@
 // Command benchdns measures how much of a processor a question costs a built
-// program over UDP, side by side with rbldnsd, and with a loop that only receives
-// and sends, as `make bench-dns` calls it. All serve the same list of IPv4
+// program over UDP, side by side with rbldnsd, NSD and Knot, and with a loop that
+// only receives and sends, as `make bench-dns` calls it. All serve the same list of IPv4
 // addresses, Debian's dnsperf asks for addresses of which half are listed, and
 // what a server took is what its own process accounts for. The rounds take turns,
 // so that whatever else the machine does meets all alike; medians are told, and
@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,14 @@ import (
 
 const zone = "bl.example"
 
+// Names of what is measured, other than peers.
+const (
+	ours        = "backscatter"
+	withEDNS    = "with EDNS"
+	withCookies = "with cookies"
+	echoLoop    = "echo"
+)
+
 func main() {
 	var b bench
 	flag.StringVar(&b.program, "program", "dist/backscatter", "the built `program`")
@@ -34,6 +43,7 @@ func main() {
 	flag.DurationVar(&b.length, "length", 4*time.Second, "how long each server is asked in a round")
 	flag.IntVar(&b.clients, "clients", 16, "sockets that ask")
 	flag.IntVar(&b.waiting, "waiting", 100, "questions that wait for an answer at a time")
+	flag.StringVar(&b.peers, "peers", "", "comma-separated `programs` to compare with; empty: rbldnsd, nsd and knotd")
 	flag.IntVar(&b.rate, "rate", 0, "questions a `second`; 0 is as many as the servers answer")
 	echo := flag.Bool("echo", false, "be the loop that only receives and sends (used by itself)")
 	flag.Parse()
@@ -59,6 +69,7 @@ type bench struct {
 	clients int
 	waiting int
 	rate    int
+	peers   string
 
 	dir     string
 	targets []*target
@@ -91,15 +102,24 @@ func (b *bench) run(ctx context.Context) (err error) {
 	for _, s := range []struct {
 		name  string
 		start func(context.Context) (*server, error)
-	}{{"rbldnsd", b.startRbldnsd}, {"backscatter", b.startOurs}, {"echo", b.startEcho}} {
+	}{
+		{"rbldnsd", b.startRbldnsd}, {"nsd", b.startNSD}, {"knotd", b.startKnot}, {ours, b.startOurs}, {echoLoop, b.startEcho},
+	} {
+		if s.name != ours && s.name != echoLoop {
+			if _, err := exec.LookPath(s.name); err != nil || !b.wants(s.name) {
+				fmt.Fprintf(os.Stderr, "without %s\n", s.name)
+				continue
+			}
+		}
 		fmt.Fprintf(os.Stderr, "starting %s\n", s.name)
 		server, err := s.start(ctx)
 		if err != nil {
 			return fmt.Errorf("start %s: %w", s.name, err)
 		}
 		b.targets = append(b.targets, &target{name: s.name, server: server})
-		if s.name == "backscatter" {
-			b.targets = append(b.targets, &target{name: s.name + " EDNS", server: server, args: []string{"-e"}})
+		if s.name == ours {
+			b.targets = append(b.targets, &target{name: withEDNS, server: server, args: []string{"-e"}},
+				&target{name: withCookies, server: server, args: []string{"-E", "10:0102030405060708"}})
 		}
 	}
 	for i := range b.rounds {
@@ -121,7 +141,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 func (b *bench) writeFiles() error {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	listed := make(map[netip.Addr]bool, b.entries)
-	var list, questions strings.Builder
+	var list, questions, records strings.Builder
+	fmt.Fprintf(&records, "$ORIGIN %[1]s.\n$TTL 300\n@ SOA ns1 hostmaster 1 3600 900 86400 300\n@ NS ns1.example.net.\n", zone)
 	fmt.Fprintf(&list, "$SOA 300 ns1.%[1]s hostmaster.%[1]s 1 3600 900 86400 300\n$NS 86400 ns1.%[1]s\n", zone)
 	list.WriteString(":127.0.0.9:listed\n")
 	var order []netip.Addr
@@ -130,6 +151,8 @@ func (b *bench) writeFiles() error {
 			listed[a] = true
 			order = append(order, a)
 			list.WriteString(a.String() + "\n")
+			v := a.As4()
+			fmt.Fprintf(&records, "%d.%d.%d.%d A 127.0.0.9\n TXT listed\n", v[3], v[2], v[1], v[0])
 		}
 	}
 	for range 100_000 {
@@ -152,6 +175,7 @@ func (b *bench) writeFiles() error {
 	return errors.Join(
 		os.WriteFile(b.path("ip4set"), []byte(list.String()), 0o644),
 		os.WriteFile(b.path("list"), []byte(strings.Join(plain, "\n")+"\n"), 0o644),
+		os.WriteFile(b.path("zone"), []byte(records.String()), 0o644),
 		os.WriteFile(b.path("questions"), []byte(questions.String()), 0o644),
 	)
 }
@@ -164,31 +188,56 @@ func randomHost(rnd *rand.Rand) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(11 + v>>24%89), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
-// report prints a table: for each server the medians, and what it took compared
-// with rbldnsd and with the loop.
+// report prints a table of what each server took, and one of what must hold.
 func (b *bench) report() {
 	fmt.Printf("%d entries, %d rounds of %s, %d sockets, %d questions waiting", b.entries, b.rounds, b.length, b.clients, b.waiting)
 	if b.rate > 0 {
 		fmt.Printf(", %d questions a second", b.rate)
 	}
 	fmt.Print("\n\n")
-	fmt.Printf("%-18s %10s %8s %8s %10s %8s %9s\n", "server", "CPU µs/q", "user", "system", "questions/s", "lost", "RSS MB")
-	median := map[string]float64{}
+	fmt.Printf("%-18s %10s %8s %8s %10s %8s %10s\n", "server", "CPU µs/q", "user", "system", "questions/s", "lost", "memory MB")
+	total, memory := map[string]float64{}, map[string]float64{}
 	for _, t := range b.targets {
-		total := medianOf(t.rounds, round.cpu)
-		median[t.name] = total
-		fmt.Printf("%-18s %10.2f %8.2f %8.2f %10.0f %8.0f %9.1f\n", t.name, total,
+		total[t.name] = medianOf(t.rounds, round.cpu)
+		memory[t.name] = medianOf(t.rounds, func(r round) float64 { return r.memory })
+		fmt.Printf("%-18s %10.2f %8.2f %8.2f %10.0f %8.0f %10.1f\n", t.name, total[t.name],
 			medianOf(t.rounds, func(r round) float64 { return r.user }), medianOf(t.rounds, func(r round) float64 { return r.system }),
 			medianOf(t.rounds, func(r round) float64 { return r.rate }), medianOf(t.rounds, func(r round) float64 { return r.lost }),
-			medianOf(t.rounds, func(r round) float64 { return r.rss }))
+			memory[t.name])
 	}
 	fmt.Println()
 	for _, r := range []struct {
-		of, to string
-		bar    float64
-	}{{"backscatter", "rbldnsd", 0.85}, {"backscatter", "echo", 1.25}, {"backscatter EDNS", "backscatter", 1.1}} {
-		fmt.Printf("%s / %s: %.2f (bar: %.2f)\n", r.of, r.to, median[r.of]/median[r.to], r.bar)
+		what   string
+		of     map[string]float64
+		us, to string
+		bar    float64 // 0: there is none
+	}{
+		{"CPU", total, ours, "rbldnsd", 0.85}, {"CPU", total, ours, echoLoop, 1.25},
+		{"CPU", total, withEDNS, ours, 1.1}, {"CPU", total, withCookies, ours, 1.1},
+		{"CPU", total, ours, "nsd", 0}, {"CPU", total, ours, "knotd", 0},
+		{"memory", memory, ours, "rbldnsd", 1}, {"memory", memory, ours, "nsd", 0}, {"memory", memory, ours, "knotd", 0},
+	} {
+		if r.of[r.to] == 0 {
+			continue
+		}
+		ratio, verdict := r.of[r.us]/r.of[r.to], ""
+		switch {
+		case b.rate > 0 || r.bar == 0 || r.what == "memory" && b.entries < memoryEntries:
+		case ratio <= r.bar:
+			verdict = fmt.Sprintf("bar %.2f  pass", r.bar)
+		default:
+			verdict = fmt.Sprintf("bar %.2f  FAIL", r.bar)
+		}
+		fmt.Printf("%-7s %-14s / %-12s %5.2f  %s\n", r.what, r.us, r.to, ratio, verdict)
 	}
+}
+
+// memoryEntries is from how many entries on memory has a bar.
+const memoryEntries = 5_000_000
+
+// wants reports whether a peer is to be measured.
+func (b *bench) wants(peer string) bool {
+	return b.peers == "" || slices.Contains(strings.Split(b.peers, ","), peer)
 }
 
 func medianOf(rounds []round, value func(round) float64) float64 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -15,7 +16,7 @@ import (
 	"time"
 )
 
-const patience = time.Minute // for a server to start and to load its list
+const patience = 5 * time.Minute // for a server to start and to load its list
 
 // server is a process that answers on a port of the loopback.
 type server struct {
@@ -40,6 +41,7 @@ func (s *server) stop() error {
 // start runs a server, and waits until it answers.
 func start(ctx context.Context, port int, name string, args ...string) (*server, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // by which its children are known
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	if err := cmd.Start(); err != nil {
@@ -129,7 +131,7 @@ func freePort(ctx context.Context) (int, error) {
 
 // round is what one server did in one round; times in µs a question.
 type round struct {
-	user, system, rate, lost, rss float64
+	user, system, rate, lost, memory float64
 }
 
 func (r round) cpu() float64 { return r.user + r.system }
@@ -166,13 +168,13 @@ func (b *bench) ask(ctx context.Context, t *target) (round, error) {
 	if n == 0 {
 		return round{}, fmt.Errorf("no question was answered: %s", out)
 	}
-	if m := codes.FindSubmatch(out); t.name != "echo" && (m == nil || string(m[2]) < "49" || string(m[2]) > "51") {
+	if m := codes.FindSubmatch(out); t.name != echoLoop && (m == nil || string(m[2]) < "49" || string(m[2]) > "51") {
 		return round{}, fmt.Errorf("not half of the answers are positive: %s", out)
 	}
 	perQuestion := func(ticks float64) float64 { return ticks / ticksPerSecond * 1e6 / n }
 	return round{
 		user: perQuestion(after.user - before.user), system: perQuestion(after.system - before.system),
-		rate: n / b.length.Seconds(), lost: missing, rss: after.rss / 1e6,
+		rate: n / b.length.Seconds(), lost: missing, memory: after.memory / 1e6,
 	}, nil
 }
 
@@ -187,26 +189,48 @@ func number(pattern *regexp.Regexp, text []byte) float64 {
 
 const ticksPerSecond = 100 // USER_HZ, the same on all of Linux's usual platforms
 
-type used struct{ user, system, rss float64 }
+type used struct{ user, system, memory float64 }
 
-// usage reads what a process has used: proc_pid_stat(5).
-func usage(s *server) (used, error) {
-	path := fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid)
-	text, err := os.ReadFile(path)
+// usage adds up what a process and its children have used: the processes of its
+// group, and those that have ended already.
+func usage(s *server) (sum used, err error) {
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return used{}, err
 	}
-	// The second field is the program's name, which may hold anything.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const utime, stime, rss = 14 - 3, 15 - 3, 24 - 3
-	if len(fields) <= rss {
-		return used{}, fmt.Errorf("%s has %d fields", path, len(fields))
-	}
-	var n [3]float64
-	for i, at := range []int{utime, stime, rss} {
-		if n[i], err = strconv.ParseFloat(fields[at], 64); err != nil {
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended since
+		}
+		if err != nil {
+			return used{}, err
+		}
+		// proc_pid_stat(5). The second field is the program's name, which may hold
+		// anything.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		const pgrp, utime, stime = 5 - 3, 14 - 3, 15 - 3
+		if len(fields) <= stime || fields[pgrp] != strconv.Itoa(s.cmd.Process.Pid) {
+			continue
+		}
+		user, errUser := strconv.ParseFloat(fields[utime], 64)
+		system, errSystem := strconv.ParseFloat(fields[stime], 64)
+		memory, errMemory := memoryOf(filepath.Dir(path))
+		if err := errors.Join(errUser, errSystem, errMemory); err != nil {
 			return used{}, fmt.Errorf("%s: %w", path, err)
 		}
+		sum.user, sum.system, sum.memory = sum.user+user, sum.system+system, sum.memory+memory
 	}
-	return used{user: n[0], system: n[1], rss: n[2] * float64(os.Getpagesize())}, nil
+	return sum, nil
+}
+
+var proportional = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB`)
+
+// memoryOf returns the memory of a process, and of what it shares its part.
+func memoryOf(dir string) (float64, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "smaps_rollup"))
+	if err != nil {
+		return 0, err
+	}
+	return number(proportional, text) * 1024, nil
 }
