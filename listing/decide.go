@@ -180,9 +180,9 @@ func spanThreshold(wanted, found time.Duration, events int) Threshold {
 func (p Policy) organisationThreshold(t *tally) Threshold {
 	out := countThreshold("organisations", p.Organisations, len(t.organisations))
 	if p.Organisations > 1 {
-		out.Wanted += fmt.Sprintf(", or 1 that saw it itself on %d trap domains", directTrapDomains)
+		out.Wanted += fmt.Sprintf(", or direct on %d domains", directTrapDomains)
 		if n := t.direct(); n > 0 {
-			out.Found += fmt.Sprintf(", 1 saw it itself on %d", n)
+			out.Found += fmt.Sprintf(", direct on %d", n)
 		}
 		out.Met = out.Met || t.direct() >= directTrapDomains
 	}

@@ -396,7 +396,7 @@ func TestDecideWords(t *testing.T) {
 		{Name: "score", Wanted: "1.5", Found: "3.0", Met: true},
 		{Name: "originals", Wanted: "2", Found: "3", Met: true},
 		{Name: "trap domains", Wanted: "2", Found: "2", Met: true},
-		{Name: "organisations", Wanted: "2, or 1 that saw it itself on 2 trap domains", Found: "1, 1 saw it itself on 2", Met: true},
+		{Name: "organisations", Wanted: "2, or direct on 2 domains", Found: "1, direct on 2", Met: true},
 		{Name: "span", Wanted: "10 minutes", Found: "10 minutes", Met: true},
 		{Name: "newer than the last expiry", Wanted: "yes", Found: "yes", Met: true},
 	}

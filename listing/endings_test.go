@@ -46,7 +46,7 @@ func TestExtendsOfAnOldListing(t *testing.T) {
 		s.observe(bounce(1, "192.0.2.66", time.Now()))
 		time.Sleep(14 * 24 * time.Hour)
 		x, err := s.Explain(netip.MustParseAddr("192.0.2.66"))
-		want := "each further observation that counts puts the end off to 21 days after it"
+		want := "each further one that counts puts the end off to 21 days after it"
 		if err != nil || !x.Listed || x.Current.Events != 0 || x.Extends != want {
 			t.Errorf("%q by %+v: %v", x.Extends, x.Current, err)
 		}

@@ -171,7 +171,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 	}
 	// Not that of the decision: what listed it may be too old to count by now.
 	lifetime := settings.Policy.lifetime(r.history(nil), now)
-	x.Extends = fmt.Sprintf("each further observation that counts puts the end off to %s after it", words(lifetime))
+	x.Extends = fmt.Sprintf("each further one that counts puts the end off to %s after it", words(lifetime))
 	if fired, ok := decisionOf(tx, r.Evidence.Audit); ok {
 		x.Decision, x.Current = &fired, &d
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"backscatter/evidence"
 	"backscatter/listing"
 	"backscatter/ops/control"
 )
@@ -30,13 +29,20 @@ that the answer can be passed on; --all tells them too, for operators.
 observations there were, and what the rule of then said of them. What is not kept
 so long is said to be so.
 
+It is shortened to 24 lines of 80 columns; --events and --json tell all.
+
 The exit code is 4 when the address is not listed.`,
 		Example: `  backscatter show 192.0.2.66
   backscatter show 192.0.2.66 --json`,
 		Args: exactArgs(1, "one address or prefix"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkCount("--events", events); err != nil {
-				return err
+			switch {
+			case !cmd.Flags().Changed("events") && !all:
+				events = -1
+			default:
+				if err := checkCount("--events", events); err != nil {
+					return err
+				}
 			}
 			moment, err := parseMoment(at)
 			if err != nil {
@@ -59,7 +65,7 @@ The exit code is 4 when the address is not listed.`,
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "tell traps and reporters too")
 	cmd.Flags().StringVar(&at, "at", "", "explain the `TIME`: 2026-11-21T12:00:00Z, 2026-11-21 12:00:00Z, or 2026-11-21 for its first second, UTC")
-	cmd.Flags().IntVar(&events, "events", 3, "print the `N` newest events")
+	cmd.Flags().IntVar(&events, "events", 3, "print the `N` newest events, and nothing shortened (default: what a screen of 24 lines holds)")
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -68,21 +74,21 @@ func (a *app) printShow(e listing.Explanation, events int) error {
 	if a.asJSON {
 		return a.printJSON(e)
 	}
-	var b strings.Builder
+	var head strings.Builder
 	if e.At.IsZero() {
-		showState(&b, e)
+		showState(&head, e)
 	} else {
-		showPast(&b, e)
+		showPast(&head, e)
 	}
 	if e.Decision != nil {
-		showRule(&b, *e.Decision, ruleWhen(e))
+		showRule(&head, *e.Decision, ruleWhen(e))
 	}
-	showEvents(&b, e, events)
-	showFixes(&b, e)
-	for _, p := range e.History {
-		fmt.Fprintf(&b, "was listed    %s to %s: %s\n", stamp(p.Listed), stamp(p.Removed), p.How)
+	p := explained{Explanation: e, head: strings.Split(strings.TrimSuffix(head.String(), "\n"), "\n")}
+	text := p.screen
+	if events >= 0 {
+		text = func() string { return p.page(events) }
 	}
-	_, err := io.WriteString(a.out, b.String())
+	_, err := io.WriteString(a.out, text())
 	return err
 }
 
@@ -158,35 +164,6 @@ func showRule(b *strings.Builder, d listing.Decision, when string) {
 		fmt.Fprintf(w, "  %s\twanted %s\tfound %s\t%s\n", t.Name, t.Wanted, t.Found, met)
 	}
 	w.Flush()
-}
-
-// showEvents prints the newest events, each with its traces.
-func showEvents(b *strings.Builder, e listing.Explanation, most int) {
-	if len(e.Events) == 0 {
-		return
-	}
-	fmt.Fprintf(b, "\n%d observed, first %s, last %s\n", e.Observations, stamp(e.First), stamp(e.Last))
-	for i, event := range e.Events {
-		if i == most {
-			fmt.Fprintf(b, "  and %d more; --events %d shows them\n", len(e.Events)-i, len(e.Events))
-			break
-		}
-		withdrawn := ""
-		if event.Revoked != 0 {
-			withdrawn = ", withdrawn: does not count"
-		}
-		fmt.Fprintf(b, "  %s %s, proof %s, level %s%s\n", stamp(event.At), event.Class, strings.Join(event.Proofs, " and "), event.Level, withdrawn)
-		for _, line := range traces(event) {
-			fmt.Fprintf(b, "    %s\n", printable(line))
-		}
-	}
-}
-
-// showFixes prints how to stop what was recognised.
-func showFixes(b *strings.Builder, e listing.Explanation) {
-	for _, fix := range evidence.Fixes(e.Events) {
-		fmt.Fprintf(b, "\nhow to stop it (%s): %s\n", fix.Product, fix.Text)
-	}
 }
 
 // traces are what the listed party can search its logs for; with them, for
