@@ -32,7 +32,7 @@ func newMetrics(s *Store) *metrics {
 		}, []string{"result"}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "backscatter_store_commit_seconds", Help: "Time that a commit took, until it was on disk.",
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+			Buckets: holdBuckets(),
 		}),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "backscatter_store_group_size", Help: "Observations that shared a transaction.",
@@ -115,8 +115,14 @@ func on(v bool) float64 {
 func newHold() prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "backscatter_store_hold_seconds", Help: "Time that a transaction kept the writer, its commit and publication included.",
-		Buckets: []float64{0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 5, 20},
+		Buckets: holdBuckets(),
 	})
+}
+
+// holdBuckets are the same for a transaction and for its commit, so that one can be
+// taken from the other: what was over a bound, and not because of the disk.
+func holdBuckets() []float64 {
+	return []float64{0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 5, 20}
 }
 
 // register hands everything to the registry, or nothing.

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -26,7 +27,22 @@ type bench struct {
 	observations int
 	seconds      float64 // for each run of the observing
 	runs         int     // of which the median is told
-	rows         [][4]string
+	rows         []row
+}
+
+// row is a line of the table.
+type row struct {
+	what, figure string
+	beside       string  // the peer's figure, or what else there is to know
+	ratio        float64 // to the peer; 0: there is none
+	bar          string
+	ok           bool
+}
+
+// part is a part of the table.
+type part struct {
+	name string
+	run  func(context.Context) error
 }
 
 func main() {
@@ -51,8 +67,15 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.IntVar(&b.observations, "observations", 10_000_000, "observations of the large store")
 	flags.Float64Var(&b.seconds, "seconds", 3, "length of each run of the observing")
 	flags.IntVar(&b.runs, "runs", 3, "runs of which the median is told")
+	only := flags.String("only", "", "parts to run: some of observe,list,answer,expire,remember; empty: all")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	parts := []part{{"observe", b.observe}, {"list", b.list}, {"answer", b.answer}, {"expire", b.expire}, {"remember", b.remember}}
+	for _, name := range strings.Split(*only, ",") {
+		if *only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("there is no part %q", name)
+		}
 	}
 	dir, err := os.MkdirTemp(b.dir, "bench-store-")
 	if err != nil {
@@ -60,25 +83,35 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b.dir = dir
-	for _, part := range []func(context.Context) error{b.observe, b.list, b.expire, b.remember} {
-		if err := part(ctx); err != nil {
-			return err
+	for _, p := range parts {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
+			continue
+		}
+		if err := p.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return b.print()
 }
 
 // row adds a line to the table.
-func (b *bench) row(what, figure, peer, bar string) {
-	b.rows = append(b.rows, [4]string{what, figure, peer, bar})
-	fmt.Fprintf(os.Stderr, "%s: %s %s\n", what, figure, peer)
+func (b *bench) row(r row) {
+	b.rows = append(b.rows, r)
+	fmt.Fprintf(os.Stderr, "%s: %s %s\n", r.what, r.figure, r.beside)
 }
 
 func (b *bench) print() error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tmeasured\tbeside\tbar")
+	fmt.Fprintln(w, "what\tmeasured\tbeside\tratio\tbar\t")
 	for _, r := range b.rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r[0], r[1], r[2], r[3])
+		verdict, ratio := "FAIL", ""
+		if r.ok {
+			verdict = "pass"
+		}
+		if r.ratio != 0 {
+			ratio = fmt.Sprintf("%.2f", r.ratio)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.what, r.figure, r.beside, ratio, r.bar, verdict)
 	}
 	return w.Flush()
 }

@@ -17,8 +17,10 @@ import (
 
 // opened is what it took to open a store in a process of its own.
 type opened struct {
-	took   time.Duration
-	memory int64 // without what is the page cache's
+	took      time.Duration
+	processor time.Duration // of all of the process's life
+	resident  int64         // all that it has in memory
+	memory    int64         // without what is the page cache's
 }
 
 // open opens the store in another process, from exec until it is ready.
@@ -30,10 +32,12 @@ func open(ctx context.Context, path string) (opened, error) {
 	}
 	cmd := exec.CommandContext(ctx, self, "open", path)
 	cmd.Stderr = os.Stderr
-	out.took, err = until(cmd, func(line string) bool {
-		_, err := fmt.Sscanf(line, "ready %d", &out.memory)
+	memory := int64(0)
+	out, err = until(cmd, func(line string) bool {
+		_, err := fmt.Sscanf(line, "ready %d", &memory)
 		return err == nil
 	})
+	out.memory = memory
 	return out, err
 }
 
@@ -47,7 +51,7 @@ func openStore(path string) error {
 		return errors.New("the list is empty")
 	}
 	fmt.Println("opened") // it answers; what follows is not part of the time
-	memory, err := anonymous()
+	memory, err := memoryOf(os.Getpid(), "RssAnon")
 	if err != nil {
 		return err
 	}
@@ -55,75 +59,80 @@ func openStore(path string) error {
 	return s.stop()
 }
 
-// anonymous is the memory of this process that no file stands behind.
-func anonymous() (int64, error) {
-	text, err := os.ReadFile("/proc/self/status")
+// memoryOf is a figure of a process's memory: VmRSS is all, RssAnon what no file
+// stands behind.
+func memoryOf(pid int, figure string) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			return kib << 10, nil
+		if rest, ok := strings.CutPrefix(line, figure+":"); ok {
+			var kib int64
+			_, err := fmt.Sscanf(rest, "%d kB", &kib)
+			return kib << 10, err
 		}
 	}
-	return 0, errors.New("/proc/self/status has no RssAnon")
+	return 0, fmt.Errorf("the process's status has no %s", figure)
 }
 
-// until runs a command, and returns the time to the first line that it prints and
+// until runs a command, and measures it up to the first line that it prints and
 // that seen takes; then the command is to end.
-func until(cmd *exec.Cmd, seen func(line string) bool) (took time.Duration, err error) {
-	out, err := cmd.StdoutPipe()
+func until(cmd *exec.Cmd, seen func(line string) bool) (out opened, err error) {
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return out, err
 	}
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return out, err
 	}
 	found := false
-	lines := bufio.NewScanner(out)
+	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if took == 0 && (lines.Text() == "opened" || seen(lines.Text())) {
-			took = time.Since(begun)
+		ready := seen(lines.Text())
+		if out.took == 0 && (lines.Text() == "opened" || ready) {
+			out.took = time.Since(begun)
 		}
-		if !found && seen(lines.Text()) {
+		if !found && ready {
 			found = true
+			out.resident, err = memoryOf(cmd.Process.Pid, "VmRSS")
 			_ = cmd.Process.Signal(os.Interrupt) // a server; ours has ended by itself, or does
 		}
 	}
-	err = cmd.Wait()
+	err = errors.Join(err, cmd.Wait())
 	if found {
-		return took, nil
+		out.processor = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		return out, nil
 	}
-	return 0, errors.Join(fmt.Errorf("%s was never ready", cmd.Args), err)
+	return out, errors.Join(fmt.Errorf("%s was never ready", cmd.Args), err)
 }
 
-// rbldnsd returns how long rbldnsd takes from exec until it has read the same
-// list; 0 when it is not installed.
-func (b *bench) rbldnsd(ctx context.Context, n int) (time.Duration, error) {
+// rbldnsd measures rbldnsd from exec until it has read the same list; nothing when it
+// is not installed.
+func (b *bench) rbldnsd(ctx context.Context, n int) (none opened, err error) {
 	program, err := exec.LookPath("rbldnsd")
 	if err != nil {
 		if program, err = exec.LookPath("/usr/sbin/rbldnsd"); err != nil {
-			return 0, nil //nolint:nilerr // the table says that it is not there
+			return none, nil //nolint:nilerr // the table says that it is not there
 		}
 	}
 	list := b.path(fmt.Sprintf("list%d.ip4set", n))
 	if _, err := os.Stat(list); err != nil {
 		if err := writeList(list, n); err != nil {
-			return 0, err
+			return none, err
 		}
 	}
 	l, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
 	if err != nil {
-		return 0, err
+		return none, err
 	}
 	port := l.LocalAddr().(*net.UDPAddr).Port
 	if err := l.Close(); err != nil {
-		return 0, err
+		return none, err
 	}
 	if err := os.Chmod(b.dir, 0o755); err != nil { // it gives up root before it reads
-		return 0, err
+		return none, err
 	}
 	cmd := exec.CommandContext(ctx, program, "-n", "-b", fmt.Sprintf("127.0.0.1/%d", port), "bl.example:ip4set:"+list)
 	return until(cmd, func(line string) bool { return strings.Contains(line, "zones reloaded") })
@@ -142,29 +151,35 @@ func writeList(path string, n int) error {
 	return errors.Join(w.Flush(), f.Close())
 }
 
-// holds reads from the metrics how many transactions there were, how many of them
-// kept the writer longer than a time that bounds a bucket, and a bound of the
-// longest.
-func (s *running) holds(longer time.Duration) (all, over uint64, longest time.Duration, err error) {
+// times is what a histogram of the metrics tells.
+type times struct {
+	all, over     uint64
+	longest, mean time.Duration // the longest is at most so long
+}
+
+// histogram reads one, with what was longer than a time that bounds a bucket.
+func (s *running) histogram(name string, longer time.Duration) (t times, err error) {
 	families, err := s.registry.Gather()
 	if err != nil {
-		return 0, 0, 0, err
+		return t, err
 	}
 	for _, f := range families {
-		if f.GetName() != "backscatter_store_hold_seconds" {
+		if f.GetName() != name {
 			continue
 		}
 		h := f.GetMetric()[0].GetHistogram()
-		all, longest = h.GetSampleCount(), math.MaxInt64
+		t.all, t.longest = h.GetSampleCount(), math.MaxInt64
+		t.mean = time.Duration(h.GetSampleSum() / float64(max(t.all, 1)) * float64(time.Second)).Round(10 * time.Microsecond)
 		for _, bucket := range h.GetBucket() {
 			bound := time.Duration(bucket.GetUpperBound() * float64(time.Second))
 			if bound == longer {
-				over = all - bucket.GetCumulativeCount()
+				t.over = t.all - bucket.GetCumulativeCount()
 			}
-			if bucket.GetCumulativeCount() == all {
-				longest = min(longest, bound)
+			if bucket.GetCumulativeCount() == t.all {
+				t.longest = min(t.longest, bound)
 			}
 		}
+		return t, nil
 	}
-	return all, over, longest, nil
+	return t, fmt.Errorf("there is no metric %s", name)
 }

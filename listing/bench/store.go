@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	bolt "go.etcd.io/bbolt"
 
 	"backscatter/listing"
 )
@@ -53,33 +49,6 @@ func lazy() listing.Policy {
 	p := listing.Solo()
 	p.Originals = 1_000_000
 	return p
-}
-
-// host is the nth address of public space.
-func host(n int) netip.Addr {
-	var a [4]byte
-	binary.BigEndian.PutUint32(a[:], 11<<24+uint32(n)*7)
-	return netip.AddrFrom4(a)
-}
-
-func id(n int, kind byte) (out listing.ID) {
-	binary.BigEndian.PutUint64(out[:], uint64(n+1)*0x9e3779b97f4a7c15) // spread, as hashes are
-	out[8] = kind
-	return out
-}
-
-// bounce is the nth observation, as a qmail that bounces makes it.
-func bounce(n int, from netip.Addr, at time.Time) listing.Observation {
-	return listing.Observation{
-		ID: id(n, 0), Addr: from, Class: listing.ClassBounce, At: at,
-		Level: listing.LevelA, Proofs: listing.ProofSetOf(listing.ProofTrap),
-		Reporter: "local", Organisation: "local", Sensor: "smtp", TrapDomain: fmt.Sprintf("trap%d.example", n%20),
-		Recipient: id(n, 1), Original: id(n, 2),
-		Traces: listing.Traces{
-			MessageID: fmt.Sprintf("<2026112212%06d.%d.qmail@mx%d.example>", n%1_000_000, n%32768, n%1000),
-			HELO:      fmt.Sprintf("mx%d.example", n%1000), PTR: fmt.Sprintf("mx%d.example", n%1000), Product: "qmail", Status: "5.1.1",
-		},
-	}
 }
 
 // hand has senders hand in observations until there are so many or the time is
@@ -138,22 +107,9 @@ func (s *running) fill(ctx context.Context, n int, until time.Time) error {
 	return nil
 }
 
-// compacted is the size of a copy of the file without its holes.
-func compacted(path string) (size int64, err error) {
-	to := path + ".compact"
-	from, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
-	if err != nil {
-		return 0, err
-	}
-	defer from.Close()
-	out, err := bolt.Open(to, 0o600, &bolt.Options{NoSync: true})
-	if err != nil {
-		return 0, err
-	}
-	err = errors.Join(bolt.Compact(out, from, 16<<20), out.Close())
-	info, statErr := os.Stat(to)
-	if err = errors.Join(err, statErr); err != nil {
-		return 0, err
-	}
-	return info.Size(), os.Remove(to)
+// compacted is the size of the file when it was compacted.
+func compacted(ctx context.Context, path string) (size int64, err error) {
+	order := listing.Order{By: listing.Actor{UID: -1, Name: "bench"}, Reason: "to measure"}
+	out, err := listing.Compact(ctx, path, order, func(int64, int64) {})
+	return out.After, err
 }
