@@ -146,6 +146,7 @@ type site struct {
 	state   string
 	config  string
 	log     *logBuffer // of all daemons that ran here
+	damaged bool       // its file is: the log may tell what that makes bbolt do
 }
 
 // loopback is the part of a configuration by which a daemon listens on ports
@@ -181,6 +182,9 @@ func (s *site) configure(config string) {
 func (s *site) inspectLog() {
 	text := s.log.String()
 	for _, never := range []string{"DATA RACE", "panic", "goroutine "} {
+		if s.damaged && never != "DATA RACE" {
+			continue
+		}
 		if strings.Contains(text, never) {
 			s.t.Errorf("the daemon's log has %q", never)
 		}

@@ -67,12 +67,14 @@ func now() time.Time { return clock().Truncate(time.Second) }
 // openFile opens the database at path, and makes it if there never was one.
 func openFile(path string, now time.Time) (*bolt.DB, error) {
 	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(sentinel(path)); err == nil {
-			return nil, fmt.Errorf("open store %s: %w: restore a backup, or remove %s to begin anew", path, ErrLost, sentinel(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		db, made := makeFirst(path, now)
+		if !errors.Is(made, fs.ErrExist) {
+			return db, made
 		}
-		return createFile(path, now)
+		info, err = os.Stat(path) // another process has just made it
+	}
+	switch {
 	case err != nil:
 		return nil, fmt.Errorf("open store: %w", err)
 	case !info.Mode().IsRegular():
@@ -199,6 +201,18 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("%s: %v", ErrDamaged, e.value) }
 func (e *panicError) Unwrap() error { return ErrDamaged }
+
+// makeFirst makes a store where none is, and never was. With [fs.ErrExist] there is
+// one after all.
+func makeFirst(path string, now time.Time) (*bolt.DB, error) {
+	if _, err := os.Stat(sentinel(path)); err != nil {
+		return createFile(path, now)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil, fs.ErrExist
+	}
+	return nil, fmt.Errorf("open store %s: %w: restore a backup, or remove %s to begin anew", path, ErrLost, sentinel(path))
+}
 
 // createFile makes a new store beside path and then links it there, so that a
 // crash leaves either a whole store or none.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,14 @@ func TestFlippedBits(t *testing.T) {
 	for i := range 40 {
 		s.observe(bounce(i, fmt.Sprintf("203.0.113.%d", i%8), time.Now()))
 	}
+	if _, err := s.Reporter(t.Context(), listing.ReporterOrder{Order: operator, Action: listing.ActionSuspend, Name: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	var senders sync.WaitGroup
+	for i := range 1001 { // more than are kept of a host: some go, and leave their identities behind
+		senders.Go(func() { s.observe(bounce(1000+i, "203.0.113.200", time.Now())) })
+	}
+	senders.Wait()
 	want := slices.Collect(s.Snapshot().All())
 	s.stop()
 	db, err := bolt.Open(s.path, 0o600, nil)
@@ -51,11 +60,13 @@ func TestFlippedBits(t *testing.T) {
 	t.Logf("seed %d", seed)
 	path := t.TempDir() + "/listing.db"
 	served, refused := 0, 0
+	each := map[string]int{} // flips, by the kind of record
 	for range flips() {
 		bucket, key, err := flipOne(rng, db, path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		each[bucket]++
 		v, err := listing.Check(path)
 		if err == nil && len(v.Damage) == 0 {
 			t.Fatalf("a flip in %s %x was not found: %v", bucket, key, err)
@@ -81,7 +92,7 @@ func TestFlippedBits(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("%d flips found; after %d the list was served as it was, after %d nothing", served+refused, served, refused)
+	t.Logf("%d flips found, by kind of record %v; after %d the list was served as it was, after %d nothing", served+refused, each, served, refused)
 	if served == 0 {
 		t.Error("no flip left anything to serve")
 	}
@@ -89,7 +100,7 @@ func TestFlippedBits(t *testing.T) {
 
 // flipOne writes a copy of the store in which one bit of one value is another.
 func flipOne(rng *rand.Rand, db *bolt.DB, path string) (bucket string, key []byte, err error) {
-	buckets := []string{"records", "records", "observations", "observations", "seen", "expiry", "exempt", "journal", "audit", "texts", "meta"}
+	buckets := []string{"records", "records", "observations", "observations", "seen", "expiry", "exempt", "reporters", "journal", "audit", "texts", "meta"}
 	bucket = buckets[rng.IntN(len(buckets))]
 	if err := db.View(func(tx *bolt.Tx) error { return tx.CopyFile(path, 0o600) }); err != nil {
 		return bucket, nil, err

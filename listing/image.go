@@ -331,7 +331,7 @@ func (s *Store) writeImage(snap *Snapshot) {
 		return
 	}
 	name := imageName(s.path)
-	err := s.reach(stageImage)
+	err := s.at(stageImage)
 	if err == nil {
 		err = renameio.WriteFile(name, encodeImage(snap), 0o600)
 	}

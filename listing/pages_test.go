@@ -63,7 +63,7 @@ func newPaged(t *testing.T) *paged {
 		t.Fatal(err)
 	}
 	err = db.View(func(tx *bolt.Tx) error {
-		for _, name := range []string{"records", "seen"} { // the trees are large enough for a branch at the top
+		for _, name := range []string{"records", "observations"} { // the trees are large enough for a branch at the top
 			root := int(tx.Bucket([]byte(name)).RootPage())
 			p.kinds["branch of "+name] = []int{root}
 			if !slices.Contains(p.kinds["branch"], root) {
@@ -145,7 +145,9 @@ func TestFlippedBytesOfPages(t *testing.T) {
 		found    = "found"    // by Check, and nothing else is served
 		harmless = "harmless" // it means nothing
 	)
-	keys := int(binary.NativeEndian.Uint16(p.data[p.page(t, "branch of seen")*p.size+atCount:]))
+	top := p.data[p.page(t, "branch of observations")*p.size:]
+	last := atElements + 16*(int(binary.NativeEndian.Uint16(top[atCount:]))-1)
+	lastKey := last + int(binary.NativeEndian.Uint32(top[last:]))
 	for _, c := range []struct {
 		kind, where string
 		at          []int
@@ -159,10 +161,10 @@ func TestFlippedBytesOfPages(t *testing.T) {
 		{"freelist", "header", []int{atID, atFlags}, refused},
 		{"freelist", "more pages", []int{atMore}, refused},
 		{"freelist", "free page, beyond all", []int{atElements + 4, atElements + 7}, refused},
-		{"branch of seen", "header", []int{atID, atFlags, atCount + 1, atMore, atMore + 3}, refused},
-		{"branch of seen", "page", []int{atElements + 8, atElements + 9, atElements + 12, atElements + 15, atElements + 24, atElements + 25}, refused},
-		{"branch of seen", "where a key is", []int{atElements + 1, atElements + 3}, refused},
-		{"branch of seen", "the last key", []int{atElements + keys*(16+16) - 1}, found},
+		{"branch of observations", "header", []int{atID, atFlags, atCount + 1, atMore, atMore + 3}, refused},
+		{"branch of observations", "page", []int{atElements + 8, atElements + 9, atElements + 12, atElements + 15, atElements + 24, atElements + 25}, refused},
+		{"branch of observations", "where a key is", []int{atElements + 1, atElements + 3}, refused},
+		{"branch of observations", "the host of the last key", []int{lastKey + 4}, found},
 		{"branch of records", "header", []int{atID, atFlags, atCount + 1, atMore, atMore + 3}, refused},
 		{"branch of records", "where a key is", []int{atElements, atElements + 1, atElements + 3, atElements + 16, atElements + 17}, refused},
 		{"branch of records", "how long a key is", []int{atElements + 5, atElements + 7, atElements + 21}, refused},

@@ -161,7 +161,7 @@ func (w *writer) reopenFile() error {
 	w.dbLock.Lock()
 	w.db = db
 	w.dbLock.Unlock()
-	if err := w.reach(stageReopened); err != nil {
+	if err := w.at(stageReopened); err != nil {
 		return err
 	}
 	st, snap, err := w.rebuild()

@@ -16,11 +16,11 @@ const (
 	stageReopened stage = "reopened" // after a failed commit, and nothing read yet
 )
 
-// reach is where a stage is reached. What a test answers is what goes wrong there;
+// at is where a stage is reached. What a test answers is what goes wrong there;
 // once a change is on the disk nothing does, and it can only look.
-func (s *Store) reach(at stage) error {
+func (s *Store) at(now stage) error {
 	if s.onStage == nil {
 		return nil
 	}
-	return s.onStage(at)
+	return s.onStage(now)
 }

@@ -38,6 +38,7 @@ func listsNot(addr string) func(*testing.T, *listing.Store) bool {
 var deeds = map[string]deed{
 	"evidence": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.Observe(t.Context(), bounce(2, "192.0.2.2", time.Now()))
 			return err
 		},
@@ -45,6 +46,7 @@ var deeds = map[string]deed{
 	},
 	"list": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.List(t.Context(), operator, []listing.Manual{{Key: key(t, "198.51.100.0/24")}})
 			return err
 		},
@@ -52,6 +54,7 @@ var deeds = map[string]deed{
 	},
 	"delist": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.Delist(t.Context(), operator, []listing.Key{key(t, "192.0.2.1")}, time.Hour)
 			return err
 		},
@@ -59,6 +62,7 @@ var deeds = map[string]deed{
 	},
 	"exempt": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.Exempt(t.Context(), operator, []listing.Exemption{{Prefix: netip.MustParsePrefix("192.0.2.0/29")}})
 			return err
 		},
@@ -66,6 +70,7 @@ var deeds = map[string]deed{
 	},
 	"revoke": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.Revoke(t.Context(), operator, listing.Revocation{Event: id(1)})
 			return err
 		},
@@ -73,10 +78,11 @@ var deeds = map[string]deed{
 	},
 	"suspend": {
 		do: func(t *testing.T, s *listing.Store) error {
+			t.Helper()
 			_, err := s.Reporter(t.Context(), listing.ReporterOrder{Order: operator, Action: listing.ActionSuspend, Name: "other"})
 			return err
 		},
-		done: func(t *testing.T, s *listing.Store) bool {
+		done: func(_ *testing.T, s *listing.Store) bool {
 			all, err := s.Reporters()
 			return err == nil && slices.ContainsFunc(all, func(r listing.Enrolment) bool { return r.Name == "other" && !r.Suspended.IsZero() })
 		},
@@ -176,7 +182,8 @@ func faultAt(t *testing.T, deed deed, stage string, panics bool) {
 	}
 	struck := 0
 	s.on(func(at string) error {
-		if at != stage && !(stage == "reopened" && at == "finished") || deed.regular && struck == 20 {
+		meant := at == stage || stage == "reopened" && at == "finished"
+		if !meant || deed.regular && struck == 20 {
 			return nil
 		}
 		struck++

@@ -302,43 +302,13 @@ func (e *commitError) Unwrap() error { return e.err }
 // runAlone runs fn in a transaction: commit, then the next snapshot, then the
 // swap. The order is that of package doc's first invariant. With errDryRun from
 // fn nothing is left, and the change tells what it would have done.
-func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
-	var tx *bolt.Tx
-	err = guard(func() error {
-		if err := s.reach(stageBegin); err != nil {
-			return err
-		}
-		if tx, err = s.db.Begin(true); err != nil {
-			return err
-		}
-		c = s.newChange(tx)
-		if err = fn(c); err == nil {
-			err = s.reach(stageChanged)
-		}
-		if err == nil || errors.Is(err, errDryRun) {
-			if undone := c.finish(); undone != nil {
-				return undone
-			}
-		}
-		return err
-	})
-	if panicked, ok := errors.AsType[*panicError](err); ok {
-		s.log.Error("a transaction panicked", slog.Any("err", err), slog.String("stack", string(panicked.stack)))
-	}
+func (s *Store) runAlone(fn func(*change) error) (*change, error) {
+	tx, c, err := s.make(fn)
 	if tx == nil {
 		return nil, &commitError{err}
 	}
 	if err != nil || !c.wrote {
-		if undo := guard(tx.Rollback); undo != nil {
-			return nil, &commitError{errors.Join(err, undo)}
-		}
-		c.tx = nil
-		if err == nil {
-			// Those that the file says were applied: by a commit that failed, and
-			// reached the disk all the same, they are not yet in force.
-			s.settings.Store(c.settings)
-		}
-		return c, err
+		return s.undo(tx, c, err)
 	}
 	timer := s.metrics.committing()
 	if err := guard(func() error { return s.commit(tx) }); err != nil {
@@ -350,32 +320,75 @@ func (s *Store) runAlone(fn func(*change) error) (c *change, err error) {
 	c.tx = nil
 	s.setState(c.state)
 	s.settings.Store(c.settings)
-	_ = s.reach(stageState)
+	_ = s.at(stageState)
 	if c.meta.Sequence != c.current.sequence || !c.meta.Newest.Equal(c.current.newest) {
 		s.swap(c.next())
 	}
 	if c.stale {
 		s.renewEndings()
 	}
-	_ = s.reach(stagePublished)
+	_ = s.at(stagePublished)
 	return c, nil
+}
+
+// make makes a change in a transaction, which it leaves open.
+func (s *Store) make(fn func(*change) error) (tx *bolt.Tx, c *change, err error) {
+	err = guard(func() error {
+		if err := s.at(stageBegin); err != nil {
+			return err
+		}
+		if tx, err = s.db.Begin(true); err != nil {
+			return err
+		}
+		c = s.newChange(tx)
+		if err = fn(c); err == nil {
+			err = s.at(stageChanged)
+		}
+		if err == nil || errors.Is(err, errDryRun) {
+			if undone := c.finish(); undone != nil {
+				return undone
+			}
+		}
+		return err
+	})
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		s.log.Error("a transaction panicked", slog.Any("err", err), slog.String("stack", string(panicked.stack)))
+	}
+	return tx, c, err
+}
+
+// undo ends a transaction that failed, or has nothing to write.
+func (s *Store) undo(tx *bolt.Tx, c *change, err error) (*change, error) {
+	if failed := guard(tx.Rollback); failed != nil {
+		return nil, &commitError{errors.Join(err, failed)}
+	}
+	if c == nil { // the file is too damaged for a change to begin
+		return nil, err
+	}
+	c.tx = nil
+	if err == nil {
+		// Those that the file says were applied: by a commit that failed, and
+		// reached the disk all the same, they are not yet in force.
+		s.settings.Store(c.settings)
+	}
+	return c, err
 }
 
 // commit ends a transaction.
 func (s *Store) commit(tx *bolt.Tx) error {
-	if err := s.reach(stageFinished); err != nil {
+	if err := s.at(stageFinished); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return s.reach(stageCommitted)
+	return s.at(stageCommitted)
 }
 
 // swap publishes the next snapshot.
 func (s *Store) swap(next *Snapshot) {
 	old := s.snapshot.Swap(next)
-	_ = s.reach(stageSwapped)
+	_ = s.at(stageSwapped)
 	if old != nil {
 		old.Supersede()
 	}
