@@ -46,7 +46,7 @@ bench-dns: build ## what a question costs, side by side with rbldnsd, NSD and Kn
 	dist/benchdns -program dist/backscatter
 	dist/benchdns -program dist/backscatter -rate 20000
 
-soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for; a quarter of an hour
+soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for, and stalls; 20 minutes
 	$(GO) build -o dist/soakdns ./integration/soakdns
 	dist/soakdns -program dist/backscatter
 
