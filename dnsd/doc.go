@@ -10,10 +10,6 @@
 // listing's; this package knows neither evidence, nor the database, nor
 // configuration.
 //
-// Secondaries get whole zones, or what changed in them, made from one snapshot
-// while it is sent: [Secondaries] says who may, and a [Notifier] tells them when
-// there is something new. Signatures are checked on every request (RFC 8945).
-//
 // # Invariants
 //
 //   - A question is answered from one snapshot and one set of zones, loaded once,

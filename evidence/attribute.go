@@ -46,11 +46,8 @@ func trail(h *Header) []Received {
 func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attribution {
 	a := attribution{level: listing.LevelC}
 	client := r.Envelope.Client.Unmap().WithZone("")
-	if r.Hearsay { // whoever says so could have written all the lines as well
-		if client.IsValid() && !trusted(client, relays) {
-			a.source, a.at = client, r.Received
-		}
-		return a.checked(listable)
+	if r.Hearsay {
+		return a.hearsay(r, relays, listable)
 	}
 	if client.IsValid() && !trusted(client, relays) {
 		a.source, a.helo, a.ptr, a.at = client, r.Envelope.HELO, r.Envelope.PTR, r.Received
@@ -88,6 +85,15 @@ func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attr
 		return a.checked(listable)
 	}
 	return a
+}
+
+// hearsay names the client that somebody tells of, who could have written all the
+// lines as well.
+func (a attribution) hearsay(r Report, relays, listable []netip.Prefix) attribution {
+	if client := r.Envelope.Client.Unmap().WithZone(""); client.IsValid() && !trusted(client, relays) {
+		a.source, a.at = client, r.Received
+	}
+	return a.checked(listable)
 }
 
 // checked withdraws the accusation of an address that is no public host.

@@ -109,7 +109,7 @@ func TestPowerLoss(t *testing.T) {
 			if err := examine(t, path, v.before, acked); err != nil {
 				t.Fatalf("image %d: %v", images, err)
 			}
-			if images%3 == 0 {
+			if images%10 == 0 {
 				controls++
 				acked := lose(t, r, base, calls, true, path)
 				if examine(t, path, nil, acked) != nil {

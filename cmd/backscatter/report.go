@@ -153,26 +153,36 @@ func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest
 func (a *app) records(paths []string) iter.Seq2[intake.Item, error] {
 	return func(yield func(intake.Item, error) bool) {
 		for _, path := range paths {
-			in := io.NopCloser(a.in)
-			if path != "-" {
-				f, err := os.Open(path)
-				if err != nil {
-					if !yield(intake.Item{Path: path}, fmt.Errorf("read reports: %w", err)) {
-						return
-					}
-					continue
-				}
-				in = f
-			}
-			for item, err := range intake.Records(path, in) {
-				if !yield(item, err) {
-					_ = in.Close() // it was only read
+			in, err := a.openReports(path)
+			if err != nil {
+				if !yield(intake.Item{Path: path}, err) {
 					return
 				}
+				continue
 			}
-			_ = in.Close() // the same
+			goOn := true
+			for item, err := range intake.Records(path, in) {
+				if goOn = yield(item, err); !goOn {
+					break
+				}
+			}
+			_ = in.Close() // it was only read
+			if !goOn {
+				return
+			}
 		}
 	}
+}
+
+func (a *app) openReports(path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return io.NopCloser(a.in), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read reports: %w", err)
+	}
+	return f, nil
 }
 
 // items reads what is handed in. Standard input is one message where an
@@ -322,11 +332,7 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func(), j *journal)
 			unread++
 		}
 		_ = bar.Add(1) // a bar that cannot be drawn is no failure
-		err := a.printFinding(one.finding)
-		if err == nil && j != nil && !one.unread {
-			err = j.add(one.hash)
-		}
-		if err != nil {
+		if err := a.settle(one, j); err != nil {
 			failed = err
 			cancel()
 		}
@@ -335,20 +341,34 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func(), j *journal)
 	if failed != nil {
 		return reportError(failed)
 	}
-	if !a.asJSON {
-		if _, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed]); err != nil {
-			return err
-		}
-		if j != nil && j.skipped > 0 {
-			if _, err := fmt.Fprintf(a.out, "%d had been handed in before\n", j.skipped); err != nil {
-				return err
-			}
-		}
+	if err := a.printCounts(counts, j); err != nil {
+		return err
 	}
 	if unread > 0 {
 		return fmt.Errorf("report: %d could not be read; all others were handed in", unread)
 	}
 	return nil
+}
+
+// settle prints one finding, and remembers that the message was handed in.
+func (a *app) settle(one judged, j *journal) error {
+	err := a.printFinding(one.finding)
+	if err == nil && j != nil && !one.unread {
+		err = j.add(one.hash)
+	}
+	return err
+}
+
+// printCounts tells people how much there was.
+func (a *app) printCounts(counts map[evidence.Verdict]int, j *journal) error {
+	if a.asJSON {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, "%d proven, %d unproven, %d in error\n", counts[evidence.Proven], counts[evidence.Unproven], counts[evidence.Failed])
+	if err == nil && j != nil && j.skipped > 0 {
+		_, err = fmt.Fprintf(a.out, "%d had been handed in before\n", j.skipped)
+	}
+	return err
 }
 
 // reportError tells what may work later from what never will.

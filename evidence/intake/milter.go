@@ -121,7 +121,7 @@ func (m *Milter) Serve(ctx context.Context) error {
 		return fmt.Errorf("serve a milter on %s: not listening, call Listen first", m.options.Addr)
 	}
 	server := milter.Server{NewMilter: m.session}
-	stop := context.AfterFunc(ctx, func() { _ = m.bound.Listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = m.bound.Close() })
 	defer stop()
 	err := server.Serve(m.bound)
 	m.bound.closeAll()
@@ -273,13 +273,11 @@ func (m *Milter) submit(r evidence.Report) (result string) {
 		return "overloaded"
 	}
 	done := make(chan error, 1)
-	m.writing.Add(1)
-	go func() { // ends with the submission; Serve waits for it
-		defer m.writing.Done()
+	m.writing.Go(func() { // ends with the submission; Serve waits for it
 		defer func() { <-m.slots }()
 		_, err := m.options.Sink.Submit(context.Background(), r)
 		done <- err
-	}()
+	})
 	timer := time.NewTimer(m.limits.Submit)
 	defer timer.Stop()
 	select {

@@ -228,10 +228,11 @@ func (s *Spool) Run(ctx context.Context) error {
 	wait := time.Duration(0)
 	for {
 		err := s.handOn(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // what failed for the end of the context stays for the next life
+		}
+		switch err {
+		case nil:
 			if wait > 0 {
 				s.log.Info("the spool is empty again")
 			}

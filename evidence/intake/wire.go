@@ -128,7 +128,7 @@ func (c *conn) delay() {
 	case <-timer.C:
 	case <-c.owner.stopping:
 	}
-	_ = c.Conn.SetWriteDeadline(deadline(c.owner.limits.Write)) // go-smtp set it before the wait
+	_ = c.SetWriteDeadline(deadline(c.owner.limits.Write)) // go-smtp set it before the wait
 }
 
 // open is what comes before the greeting: the header by which a relay says for
@@ -215,7 +215,7 @@ func (c *conn) startTLS() error {
 		return err
 	}
 	until := deadline(min(c.owner.limits.Idle, maxHandshake))
-	if err := errors.Join(c.SetReadDeadline(until), c.Conn.SetWriteDeadline(until)); err != nil {
+	if err := errors.Join(c.SetReadDeadline(until), c.SetWriteDeadline(until)); err != nil {
 		return err
 	}
 	secured := tls.Server(c.Conn, c.owner.services.tls())

@@ -197,8 +197,10 @@ func TestPROXY(t *testing.T) {
 	} {
 		c := tr.dial(t, "127.0.0.9")
 		// With all of the rest right behind it.
-		c.run([]step{{test.header + "EHLO mx.sender.example\r\nMAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n" + bounce + ".\r\nQUIT\r\n",
-			[]string{"220", "250", "250", "250", "354", "250", "221", "closed"}}})
+		c.run([]step{{
+			test.header + "EHLO mx.sender.example\r\nMAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n" + bounce + ".\r\nQUIT\r\n",
+			[]string{"220", "250", "250", "250", "354", "250", "221", "closed"},
+		}})
 		got := tr.all()[len(tr.all())-1]
 		if got.Envelope.Client.String() != test.client || !got.Held {
 			t.Errorf("%q: %s, held %v; want %s", test.header, got.Envelope.Client, got.Held, test.client)

@@ -63,29 +63,34 @@ func parseXCLIENT(args string) (g given, err error) {
 		if value, err = fromXtext(value); !ok || err != nil {
 			return g, errXCLIENT
 		}
-		none := strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
-		switch strings.ToUpper(name) {
-		case "ADDR":
-			if g.unknown = none; none {
-				continue
-			}
-			if g.addr, err = parseClient(value); err != nil {
-				return g, errXCLIENT
-			}
-		case "NAME":
-			if !none {
-				g.name = clip(value, maxHELO)
-			}
-		case "HELO":
-			if !none {
-				g.helo = clip(value, maxHELO)
-			}
-		case "PORT", "PROTO", "LOGIN", "DESTADDR", "DESTPORT":
-		default:
-			return g, errXCLIENT
+		if err := g.set(strings.ToUpper(name), value); err != nil {
+			return g, err
 		}
 	}
 	return g, nil
+}
+
+// set takes one attribute.
+func (g *given) set(name, value string) (err error) {
+	none := strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
+	if none {
+		value = ""
+	}
+	switch name {
+	case "ADDR":
+		g.unknown, g.addr = none, netip.Addr{}
+		if !none {
+			g.addr, err = parseClient(value)
+		}
+	case "NAME":
+		g.name = clip(value, maxHELO)
+	case "HELO":
+		g.helo = clip(value, maxHELO)
+	case "PORT", "PROTO", "LOGIN", "DESTADDR", "DESTPORT":
+	default:
+		err = errXCLIENT
+	}
+	return err
 }
 
 // parseClient reads an address, which has a prefix when it is of IPv6.
