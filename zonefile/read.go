@@ -18,7 +18,7 @@ type Item struct {
 }
 
 // Readable lists every format that can be read.
-var Readable = []Format{Plain, IP4Set, IP4TSet, IP4Trie, IP6Trie, Combined, JSONL}
+var Readable = []Format{Plain, IP4Set, IP4TSet, IP4Trie, IP6Trie, Combined, Master, JSONL}
 
 // Formats of rbldnsd that are read only.
 const (
@@ -31,7 +31,7 @@ func ParseReadable(name string) (Format, error) { return parseFormat(name, Reada
 
 // parsers take one line of a format, but for [Combined], which consists of them.
 var parsers = map[Format]func(*reader, []byte) error{
-	Plain: (*reader).plain, JSONL: (*reader).jsonl,
+	Plain: (*reader).plain, JSONL: (*reader).jsonl, Master: (*reader).zone,
 	IP4Set: (*reader).ip4set, IP4TSet: (*reader).ip4tset, IP4Trie: (*reader).ip4trie, IP6Trie: (*reader).ip6trie,
 }
 
@@ -41,6 +41,40 @@ var parsers = map[Format]func(*reader, []byte) error{
 // passed over, exclusions are taken out of what they exclude, and repetitions
 // are merged. The error is for a file that is not to be trusted at all.
 func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
+	return read(&reader{lines: newLines(r), key: listable}, f)
+}
+
+// ReadWide is like [Read], for prefixes that are to be exempted: they may be as
+// wide as a large provider.
+func ReadWide(r io.Reader, f Format) ([]Item, []Problem, error) {
+	return read(&reader{lines: newLines(r), key: exemptable}, f)
+}
+
+// listable returns what is listed for a prefix.
+func listable(p netip.Prefix) (netip.Prefix, error) {
+	key, err := listing.PrefixKey(p)
+	return key.Prefix(), err
+}
+
+// What a list of exemptions may hold: beyond that it is a slip.
+const (
+	minExempt4 = 8
+	minExempt6 = 16
+)
+
+func exemptable(p netip.Prefix) (netip.Prefix, error) {
+	p, err := listing.ParsePrefix(p.String()) // wants no bits behind the length
+	least := minExempt6
+	if p.Addr().Is4() {
+		least = minExempt4
+	}
+	if err == nil && p.Bits() < least {
+		err = fmt.Errorf("%s is wider than /%d: exempt it by hand, if it is meant", p, least)
+	}
+	return p, err
+}
+
+func read(in *reader, f Format) ([]Item, []Problem, error) {
 	parse, ok := parsers[f]
 	if f == Combined {
 		parse, ok = (*reader).combined, true
@@ -48,7 +82,9 @@ func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("read format %q: want one of %s", f, FormatNames(Readable))
 	}
-	in := &reader{lines: newLines(r), widest: 0}
+	if f == Master {
+		in.master = &zoneReader{origin: "."}
+	}
 	for in.next() {
 		if err := in.line(parse); err != nil {
 			in.problems = append(in.problems, in.problem(err.Error()))
@@ -56,8 +92,13 @@ func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
 		if len(in.problems) > maxProblems {
 			return nil, in.problems, fmt.Errorf("read list: more than %d lines cannot be taken, is it %s at all", maxProblems, f)
 		}
-		if len(in.items)+len(in.excluded) > maxItems {
+		if in.size() > maxItems {
 			return nil, in.problems, fmt.Errorf("read list: more than %d entries", maxItems)
+		}
+	}
+	if in.err == nil && in.master != nil {
+		if err := in.finishZone(); err != nil {
+			in.problems = append(in.problems, in.problem(err.Error()))
 		}
 	}
 	if in.err != nil {
@@ -72,7 +113,9 @@ type reader struct {
 	items    []Item
 	excluded []netip.Prefix
 	problems []Problem
-	widest   int // $MAXRANGE4, as bits
+	widest   int                                      // $MAXRANGE4, as bits
+	key      func(netip.Prefix) (netip.Prefix, error) // what is taken for a prefix
+	master   *zoneReader                              // of a master file alone
 
 	inside func(*reader, []byte) error // takes the lines of the data set that a combined file is in
 }
@@ -102,18 +145,45 @@ func (r *reader) plain(text []byte) error {
 	if bytes.ContainsAny(text, " \t") {
 		return errors.New("want one address or prefix a line")
 	}
-	key, err := listing.ParseKey(string(text))
+	return r.addText(string(text))
+}
+
+// addText takes an address or a prefix.
+func (r *reader) addText(text string) error {
+	addr, err := netip.ParseAddr(text)
+	p := netip.PrefixFrom(addr, addr.BitLen())
+	if err != nil {
+		if p, err = netip.ParsePrefix(text); err != nil {
+			return fmt.Errorf("%q is no IPv4 or IPv6 address and no prefix: %w", text, listing.ErrKey)
+		}
+	} else if addr = addr.Unmap().WithZone(""); addr.IsValid() {
+		p = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	return r.add(p)
+}
+
+func (r *reader) add(p netip.Prefix) error {
+	p, err := r.key(p)
 	if err != nil {
 		return err
 	}
-	r.add(key)
+	r.put(p)
 	return nil
 }
 
-func (r *reader) add(key listing.Key) {
-	if p := key.Prefix(); !testNet.Overlaps(p) {
+func (r *reader) put(p netip.Prefix) {
+	if !testNet.Overlaps(p) {
 		r.items = append(r.items, Item{Line: r.number, Prefix: p})
 	}
+}
+
+// size is how much was collected.
+func (r *reader) size() int {
+	n := len(r.items) + len(r.excluded)
+	if r.master != nil {
+		n += len(r.master.owners)
+	}
+	return n
 }
 
 // listed returns the items without overlaps and without what is excluded.
@@ -162,8 +232,8 @@ func overlapping(sorted []netip.Prefix, p netip.Prefix) []netip.Prefix {
 }
 
 // without returns what is left of p, halving it where an exclusion lies
-// inside. The exclusions are sorted and disjoint. What can be listed has at most
-// 256 addresses, or 65536 IPv6 networks, so this ends soon.
+// inside. The exclusions are sorted and disjoint. Each of them costs at most as
+// many pieces as an address has bits, so this ends soon.
 func without(p netip.Prefix, excluded []netip.Prefix) func(yield func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) { subtract(p, excluded, yield) }
 }

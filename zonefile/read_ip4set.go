@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"backscatter/listing"
 )
 
 var errRange = errors.New("want an IPv4 address, a prefix like 192.0.2.0/28 or 192.0.2, or a range like 192.0.2.8-192.0.2.15")
@@ -100,19 +98,19 @@ func checkValue(text []byte) error {
 }
 
 func (r *reader) addRange(first, last uint32) error {
-	var keys []listing.Key
+	var keys []netip.Prefix
 	for p := range prefixes(first, last) {
 		if p.Bits() < r.widest {
 			return fmt.Errorf("%s is wider than the file's $MAXRANGE4, /%d", p, r.widest)
 		}
-		key, err := listing.PrefixKey(p)
+		key, err := r.key(p)
 		if err != nil {
 			return err
 		}
 		keys = append(keys, key)
 	}
 	for _, key := range keys {
-		r.add(key)
+		r.put(key)
 	}
 	return nil
 }

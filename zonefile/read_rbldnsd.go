@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"backscatter/listing"
@@ -52,7 +53,7 @@ func (r *reader) ip6trie(text []byte) error {
 	if end < 0 {
 		end = len(rest)
 	}
-	name := string(rest[:end])
+	name := whole6(string(rest[:end]))
 	if exclude {
 		p, err := listing.ParsePrefix(name)
 		if err != nil {
@@ -66,12 +67,22 @@ func (r *reader) ip6trie(text []byte) error {
 			return err
 		}
 	}
-	key, err := listing.ParseKey(name)
-	if err != nil {
-		return err
+	return r.addText(name)
+}
+
+// whole6 completes the beginning of an IPv6 address, with or without a length:
+// rbldnsd takes the zeros at its end for granted, and without a length as many bits
+// as are written.
+func whole6(name string) string {
+	words, length, hasLength := strings.Cut(name, "/")
+	n := strings.Count(words, ":") + 1
+	if n < 2 || n > 7 || strings.Contains(words, "::") || strings.Contains(words, ".") {
+		return name
 	}
-	r.add(key)
-	return nil
+	if !hasLength {
+		length = strconv.Itoa(16 * n)
+	}
+	return words + "::/" + length
 }
 
 // combined takes a line of a file of several data sets (rbldnsd(8), "combined
@@ -116,10 +127,5 @@ func (r *reader) jsonl(text []byte) error {
 	if e.Prefix == "" {
 		return errors.New(`want a JSON object with "prefix"`)
 	}
-	key, err := listing.ParseKey(e.Prefix)
-	if err != nil {
-		return err
-	}
-	r.add(key)
-	return nil
+	return r.addText(e.Prefix)
 }

@@ -195,8 +195,8 @@ func TestReadBounds(t *testing.T) {
 	if err == nil || len(problems) > 2000 {
 		t.Errorf("a million bad lines: %d problems, error %v", len(problems), err)
 	}
-	if _, _, err = zonefile.Read(strings.NewReader(""), zonefile.Master); err == nil {
-		t.Error("a zone file was read as a list")
+	if _, _, err = zonefile.Read(strings.NewReader(""), zonefile.Removals); err == nil {
+		t.Error("a file of removals was read as a list")
 	}
 }
 

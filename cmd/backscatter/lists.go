@@ -222,17 +222,23 @@ the list in the past 30 days and when, for those who keep answers for long.`,
 func (a *app) importCommand() *cobra.Command {
 	var f orderFlags
 	var u untilFlags
-	var format string
+	var format, as string
 	var skipBad bool
 	cmd := &cobra.Command{
 		Use:   "import --format F --reason WHY (--for LONG|--permanent) FILE|-",
 		Short: "List by hand what a file holds",
 		Long: `List by hand, with class manual, what a list in a file or on standard input
 holds. Formats: txt (an address or prefix a line); ip4set, ip4tset, ip4trie, ip6trie
-and combined (rbldnsd's); jsonl (as export writes it). Lines that cannot be taken are
-all reported, and then nothing is changed, unless --skip-bad says to go on.`,
-		Example: `  printf '192.0.2.7\n192.0.2.8\n' | backscatter import --format txt --reason "list of a friend" --for 168h -`,
-		Args:    exactArgs(1, "one file, or - for standard input"),
+and combined (rbldnsd's); zone (a master file, of hosts and wildcards); jsonl (as
+export writes it). Lines that cannot be taken are all reported, and then nothing is
+changed, unless --skip-bad says to go on.
+
+--as exemptions keeps what the file holds from ever being listed instead, up to
+prefixes as wide as a large provider; such exemptions are observe-only and take the
+place of none that an operator set by hand.`,
+		Example: `  printf '192.0.2.7\n192.0.2.8\n' | backscatter import --format txt --reason "list of a friend" --for 168h -
+  printf '203.0.112.0/20\n' | backscatter import --as exemptions --format txt --reason "a provider" --permanent --yes -`,
+		Args: exactArgs(1, "one file, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			until, err := u.until(time.Now())
 			if err != nil {
@@ -249,13 +255,14 @@ all reported, and then nothing is changed, unless --skip-bad says to go on.`,
 					return control.OrderResult{}, fmt.Errorf("read %s: %w", args[0], err)
 				}
 				// A request closes its body; the file is read again for the next.
-				return c.Import(ctx, control.ImportRequest{Order: o, Format: format, Until: until, SkipBad: skipBad}, io.NopCloser(body))
+				return c.Import(ctx, control.ImportRequest{Order: o, Format: format, Until: until, As: as, SkipBad: skipBad}, io.NopCloser(body))
 			})
 		},
 	}
 	f.add(cmd.Flags())
 	u.add(cmd.Flags())
-	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: txt, ip4set, ip4tset, ip4trie, ip6trie, combined or jsonl (required)")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: txt, ip4set, ip4tset, ip4trie, ip6trie, combined, zone or jsonl (required)")
+	cmd.Flags().StringVar(&as, "as", control.AsListings, "what to make of it: `WHAT` is listings or exemptions")
 	cmd.Flags().BoolVar(&skipBad, "skip-bad", false, "leave out the lines that cannot be taken, and print them")
 	a.jsonFlag(cmd)
 	return cmd

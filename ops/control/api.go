@@ -91,11 +91,18 @@ type UnexemptRequest struct {
 	Prefixes []netip.Prefix `json:"prefixes"`
 }
 
+// What an import makes of a list.
+const (
+	AsListings   = "listings"
+	AsExemptions = "exemptions"
+)
+
 // ImportRequest describes the list that the request's body holds.
 type ImportRequest struct {
 	Order
 	Format  string    // one that zonefile.Read knows
 	Until   time.Time // when the listings end; zero for permanent ones
+	As      string    // AsListings, also when empty, or AsExemptions
 	SkipBad bool      // leave out lines that cannot be taken, and tell of them
 }
 

@@ -165,11 +165,12 @@ func encode(name string, r any) (io.Reader, error) {
 	return bytes.NewReader(body), nil
 }
 
-// Import lists by hand what body holds.
+// Import lists by hand, or exempts, what body holds.
 func (c *Client) Import(ctx context.Context, r ImportRequest, body io.Reader) (OrderResult, error) {
 	q := url.Values{"format": {r.Format}, "reason": {r.Reason}}
 	setIf(q, "dry_run", "1", r.DryRun)
 	setIf(q, "skip_bad", "1", r.SkipBad)
+	setIf(q, "as", r.As, r.As != "")
 	setIf(q, "until", r.Until.UTC().Format(time.RFC3339), !r.Until.IsZero())
 	var out OrderResult
 	return out, c.post(ctx, "import", q, body, &out)

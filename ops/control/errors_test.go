@@ -86,7 +86,7 @@ func TestErrors(t *testing.T) {
 			return f.client.Export(ctx, control.ExportRequest{Format: "csv"}, io.Discard)
 		}, 400, control.CodeBadRequest, `format "csv"`},
 		"import format":      {imported("csv", "192.0.2.1\n"), 400, control.CodeBadRequest, `format "csv"`},
-		"import of a zone":   {imported("zone", "192.0.2.1\n"), 400, control.CodeBadRequest, "want one of txt, ip4set, ip4tset, ip4trie, ip6trie, combined, jsonl"},
+		"import of removals": {imported("removals", "192.0.2.1\n"), 400, control.CodeBadRequest, "want one of txt, ip4set, ip4tset, ip4trie, ip6trie, combined, zone, jsonl"},
 		"import of nonsense": {imported("txt", strings.Repeat("nonsense\n", 2000)), 400, control.CodeBadRequest, "is it txt at all\n  line 1: \"nonsense\""},
 		"import bad lines":   {imported("txt", "192.0.2.1\nnonsense\n192.0.2.0/8\n"), 400, control.CodeBadRequest, "2 lines cannot be taken, and nothing was changed\n  line 2:"},
 		"import cut off":     {imported("txt", "192.0.2.1\n192.0.2.1"), 400, control.CodeBadRequest, "ends without a newline"},

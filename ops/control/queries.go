@@ -216,7 +216,7 @@ func (s *Server) zone(name string) (*zonefile.Zone, error) {
 	return nil, badRequest("zone %q is not configured, want one of %s", name, zoneNames(zones))
 }
 
-// importList lists by hand what the body holds. A list with a line that cannot
+// importList lists by hand, or exempts, what the body holds. A list with a line that cannot
 // be taken changes nothing; all such lines are told.
 func (s *Server) importList(r *http.Request) (any, error) {
 	// The query alone: Request.FormValue would take the list for a form when a
@@ -232,26 +232,53 @@ func (s *Server) importList(r *http.Request) (any, error) {
 			return nil, badRequest("until: %w", err)
 		}
 	}
-	items, problems, err := zonefile.Read(r.Body, format)
+	read, exempt := zonefile.Read, false
+	switch as := query.Get("as"); as {
+	case "", AsListings:
+	case AsExemptions:
+		read, exempt = zonefile.ReadWide, true
+	default:
+		return nil, badRequest("import as %q: want %s or %s", as, AsListings, AsExemptions)
+	}
+	items, problems, err := read(r.Body, format)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, fmt.Errorf("import: the list has more than %d bytes; import it in parts: %w", MaxOrderBytes, err)
 	}
 	if err != nil {
 		return nil, importError(problems, err)
 	}
-	entries, more := manuals(items, until)
-	problems = append(problems, more...)
+	var entries []listing.Manual
+	if !exempt {
+		var more []zonefile.Problem
+		entries, more = manuals(items, until)
+		problems = append(problems, more...)
+	}
 	if len(problems) > 0 && !query.Has("skip_bad") {
 		return nil, importError(problems, fmt.Errorf("%d lines cannot be taken, and nothing was changed", len(problems)))
 	}
-	o, err := s.order(r, Order{Reason: query.Get("reason"), DryRun: query.Get("dry_run") != ""}, len(entries))
+	o, err := s.order(r, Order{Reason: query.Get("reason"), DryRun: query.Get("dry_run") != ""}, len(items))
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
-	result, err := s.Store.List(r.Context(), o, entries)
-	out := orderResult(len(entries), result)
+	var result listing.Result
+	if exempt {
+		result, err = s.Store.Exempt(r.Context(), o, exemptions(items, o.Reason, until))
+	} else {
+		result, err = s.Store.List(r.Context(), o, entries)
+	}
+	out := orderResult(len(items), result)
 	out.Skipped = problems
 	return out, err
+}
+
+// exemptions turns what a file lists into exemptions. They take the place of none
+// that an operator set by hand.
+func exemptions(items []zonefile.Item, reason string, until time.Time) []listing.Exemption {
+	out := make([]listing.Exemption, len(items))
+	for i, item := range items {
+		out[i] = listing.Exemption{Prefix: item.Prefix, Reason: reason, Until: until, Observe: true}
+	}
+	return out
 }
 
 // manuals turns what a file lists into operator listings, each key once.
