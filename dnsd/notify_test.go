@@ -15,7 +15,6 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // listener is a secondary that notes what it is told, and answers with rcodes,
@@ -153,26 +152,30 @@ func TestNotify(t *testing.T) {
 	if got := len(open.serials()); got > 150 {
 		t.Errorf("%d messages for 304 serials", got)
 	}
-	if got := testutil.ToFloat64(counter(t, reg, "acknowledged")); got < 10 {
+	if got := tallied(t, reg, "backscatter_dns_notifies_total", map[string]string{"result": "acknowledged"}); got < 10 {
 		t.Errorf("%v were counted", got)
 	}
 }
 
-func counter(t *testing.T, reg *prometheus.Registry, result string) prometheus.Collector {
+// tallied returns the value of a counter.
+func tallied(t *testing.T, reg prometheus.Gatherer, name string, labels map[string]string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "found"})
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "backscatter_dns_notifies_total" && m.GetLabel()[0].GetValue() == result {
-				g.Set(m.GetCounter().GetValue())
+			same := f.GetName() == name && len(m.GetLabel()) == len(labels)
+			for _, l := range m.GetLabel() {
+				same = same && labels[l.GetName()] == l.GetValue()
+			}
+			if same {
+				return m.GetCounter().GetValue()
 			}
 		}
 	}
-	return g
+	return 0
 }
 
 // Who does not answer, or refuses, is told again, and at last left alone until

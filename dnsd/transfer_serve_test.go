@@ -58,7 +58,7 @@ func running(n int) string {
 // A secondary that has gone, or that takes nothing, frees what it had.
 func TestTransferAbandoned(t *testing.T) {
 	t.Parallel()
-	p, reg := slow(t, dnsd.Limits{TransferStall: 100 * time.Millisecond})
+	p, reg := slow(t, dnsd.Limits{TransferStall: 2 * time.Second}) // in which the first message comes on any machine
 	p.begin(t).Close()
 	await(t, reg, running(0), "backscatter_dns_transfers_running")
 	p.begin(t) // and reads no more
@@ -68,15 +68,22 @@ func TestTransferAbandoned(t *testing.T) {
 // A secondary that goes on accepting, but too little for its time, is left.
 func TestTransferTooSlow(t *testing.T) {
 	t.Parallel()
-	p, reg := slow(t, dnsd.Limits{TransferStall: 50 * time.Millisecond, TransferRate: 1 << 40})
-	conn := p.begin(t)
-	for {
-		if _, err := readTCP(conn); err != nil {
+	p, reg := slow(t, dnsd.Limits{TransferStall: time.Millisecond, TransferRate: 1 << 40})
+	conn := dial(t, "tcp", tcpAddr(t, p.addr))
+	send(t, conn, framed(packed(t, request("bounce.bl.example.", dns.TypeAXFR, 0, ""))))
+	total := 0
+	for { // as fast as can be, which is not fast enough
+		packet, err := readTCP(conn)
+		if err != nil {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		total += len(packet)
 	}
-	await(t, reg, running(0), "backscatter_dns_transfers_running")
+	if total > 20<<20 {
+		t.Errorf("%d octets came", total)
+	}
+	const name = "backscatter_dns_transfers_total"
+	until(t, "the transfer has failed", func() bool { return tallied(t, reg, name, map[string]string{"kind": "axfr", "result": "failed"}) == 1 })
 }
 
 // Beyond the limit transfers are put off, and all else is answered.
