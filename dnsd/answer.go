@@ -45,7 +45,7 @@ type View struct {
 	Hostname string    // for CHAOS hostname.bind; empty: not told
 	Now      time.Time // to the second is enough
 	Rules    *Rules    // nil: there are none
-	Client   netip.Addr
+	Client   netip.Addr // who asks; not valid: not known, and no rule is about him
 
 	Secondaries *Secondaries // nil: nothing is shared
 }

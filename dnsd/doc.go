@@ -10,6 +10,11 @@
 // listing's; this package knows neither evidence, nor the database, nor
 // configuration.
 //
+// Who asks matters by [Rules] alone. Each question is examined first: whether its
+// DNS cookie is ours (RFC 7873, RFC 9018), and which access rule its client has. Then
+// it is weighed, which is the one step that remembers anything: how much the client
+// has asked lately, in tables of fixed size. Both paths answer from what was found.
+//
 // # Invariants
 //
 //   - A question is answered from one snapshot and one set of zones, loaded once,
