@@ -41,10 +41,10 @@ var transportNames = [...]string{UDP: "udp", TCP: "tcp"}
 type View struct {
 	Zones    *zonefile.Set
 	Snapshot *listing.Snapshot
-	Version  string    // for CHAOS version.bind; empty: not told
-	Hostname string    // for CHAOS hostname.bind; empty: not told
-	Now      time.Time // to the second is enough
-	Rules    *Rules    // nil: there are none
+	Version  string     // for CHAOS version.bind; empty: not told
+	Hostname string     // for CHAOS hostname.bind; empty: not told
+	Now      time.Time  // to the second is enough
+	Rules    *Rules     // nil: there are none
 	Client   netip.Addr // who asks; not valid: not known, and no rule is about him
 
 	Secondaries *Secondaries // nil: nothing is shared
