@@ -154,7 +154,8 @@ func (r *reader) addText(text string) error {
 	p := netip.PrefixFrom(addr, addr.BitLen())
 	if err != nil {
 		if p, err = netip.ParsePrefix(text); err != nil {
-			return fmt.Errorf("%q is no IPv4 or IPv6 address and no prefix: %w", text, listing.ErrKey)
+			_, err := listing.ParseKey(text) // says what it is not
+			return err
 		}
 	} else if addr = addr.Unmap().WithZone(""); addr.IsValid() {
 		p = netip.PrefixFrom(addr, addr.BitLen())

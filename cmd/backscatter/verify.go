@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +17,11 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var f orderFlags
+	var check checkFlags
 	var repair, drop bool
 	cmd := &cobra.Command{
-		Use:   "verify [FILE]",
-		Short: "Read the whole store and say what is wrong with it",
+		Use:   "verify [FILE|DIR|HOST:PORT]",
+		Short: "Say what is wrong with the store, an export or a live server",
 		Long: `Read the whole store, or a backup in FILE, and say what is wrong with it: pages,
 checksums, what is published against the records, the indexes and counts, the
 journal, the chain of the audit, whose first break is named. Exit code 1 when
@@ -27,6 +29,11 @@ something is wrong.
 
 A running daemon reads its store itself, and nothing is changed; a file is read
 here, and its pages in a process of their own, since a damaged one can end it.
+
+Of an export in a folder it checks signature, age and expiry, every file against the
+manifest, and that a mirror can read it; of a live server, asked over the DNS, serial
+and age, the test points, and --against an export samples of listed and unlisted
+addresses. Both print one line, for monitors.
 
 --repair makes anew, with no daemon running, what can be derived: the expiry index,
 the identities, counts, digest; it begins a broken journal anew. Where that is not
@@ -38,13 +45,19 @@ enough, restore a backup; without one, --drop takes out what cannot be read.`,
 			if repair || drop {
 				return a.repair(cmd.Context(), f, drop, args)
 			}
-			if len(args) == 1 {
+			switch {
+			case len(args) == 1 && isFolder(args[0]):
+				return a.verifyExport(args[0], check, time.Now())
+			case len(args) == 1 && isServer(args[0]):
+				return a.verifyServer(cmd.Context(), args[0], check, time.Now())
+			case len(args) == 1:
 				return a.verifyFile(cmd.Context(), args[0])
 			}
 			return a.verify(cmd.Context())
 		},
 	}
 	f.add(cmd.Flags())
+	check.add(cmd.Flags())
 	cmd.Flags().Lookup("reason").Usage = "why, for the audit (required with --repair)"
 	cmd.Flags().BoolVar(&repair, "repair", false, "make anew what can be derived")
 	cmd.Flags().BoolVar(&drop, "drop", false, "with --repair: take out what cannot be read")
