@@ -116,25 +116,30 @@ func (s *Store) journal(from uint64, to *uint64, fn func(Change) bool) error {
 		if from < st.Base || from > *to || *to > st.Sequence {
 			return fmt.Errorf("journal from %d: %w: it has %d to %d", from, ErrCut, st.Base, st.Sequence)
 		}
-		cursor := tx.Bucket(bucketJournal).Cursor()
-		expected := from + 1
-		for key, value := cursor.Seek(numberKey(expected)); key != nil && expected <= *to; key, value = cursor.Next() {
-			change, err := decodeChange(key, value)
-			if err != nil {
-				return err
-			}
-			if change.Sequence != expected {
-				break
-			}
-			if expected++; !fn(change) {
-				return nil
-			}
-		}
-		if expected != *to+1 {
-			return fmt.Errorf("journal: %d is missing: %w", expected, ErrDamaged)
-		}
-		return nil
+		return eachChange(tx, from, *to, fn)
 	})
+}
+
+// eachChange calls fn with each change after from, up to to, until it returns false.
+func eachChange(tx *bolt.Tx, from, to uint64, fn func(Change) bool) error {
+	cursor := tx.Bucket(bucketJournal).Cursor()
+	expected := from + 1
+	for key, value := cursor.Seek(numberKey(expected)); key != nil && expected <= to; key, value = cursor.Next() {
+		change, err := decodeChange(key, value)
+		if err != nil {
+			return err
+		}
+		if change.Sequence != expected {
+			break
+		}
+		if expected++; !fn(change) {
+			return nil
+		}
+	}
+	if expected != to+1 {
+		return fmt.Errorf("journal: %d is missing: %w", expected, ErrDamaged)
+	}
+	return nil
 }
 
 // Difference is what really differs between two sequences: what came and went

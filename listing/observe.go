@@ -93,26 +93,9 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 	if err != nil {
 		return err
 	}
-	kept, counts := false, false
-	known := c.known(r, members, group)
-	for _, i := range members {
-		out := &replies[i].outcome
-		o := *group[i].obs
-		out.Key = k
-		for id := range o.identities() {
-			out.Duplicate = out.Duplicate || known[id]
-		}
-		if len(o.Former) > 0 && !out.Duplicate {
-			c.recall(r, &o)
-		}
-		if err := c.keep(r, o, out); err != nil {
-			return err
-		}
-		known[group[i].obs.ID] = known[group[i].obs.ID] || !out.Stale
-		if !out.Duplicate && !out.Stale {
-			kept = true
-			counts = counts || !out.Exempt && group[i].obs.Level != LevelC
-		}
+	kept, counts, err := c.keepAll(r, members, group, replies)
+	if err != nil {
+		return err
 	}
 	if err := c.trim(r); err != nil {
 		return err
@@ -133,6 +116,32 @@ func (c *change) observe(k Key, members []int, group []*request, replies []reply
 		out.Decision, out.Listed = d, r.Evidence != nil && !hidden && !out.Exempt
 	}
 	return nil
+}
+
+// keepAll stores the observations of one key, and tells whether any was kept, and
+// any counts.
+func (c *change) keepAll(r *record, members []int, group []*request, replies []reply) (kept, counts bool, err error) {
+	known := c.known(r, members, group)
+	for _, i := range members {
+		out := &replies[i].outcome
+		o := *group[i].obs
+		out.Key = r.Key
+		for id := range o.identities() {
+			out.Duplicate = out.Duplicate || known[id]
+		}
+		if len(o.Former) > 0 && !out.Duplicate {
+			c.recall(r, &o)
+		}
+		if err := c.keep(r, o, out); err != nil {
+			return kept, counts, err
+		}
+		known[group[i].obs.ID] = known[group[i].obs.ID] || !out.Stale
+		if !out.Duplicate && !out.Stale {
+			kept = true
+			counts = counts || !out.Exempt && group[i].obs.Level != LevelC
+		}
+	}
+	return kept, counts, nil
 }
 
 // decideOn decides on a key that something new is known of, if that counts.

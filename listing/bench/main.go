@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	parts := []part{{"observe", b.observe}, {"list", b.list}, {"answer", b.answer}, {"expire", b.expire}, {"remember", b.remember}}
-	for _, name := range strings.Split(*only, ",") {
+	for name := range strings.SplitSeq(*only, ",") {
 		if *only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
 			return fmt.Errorf("there is no part %q", name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -33,8 +34,10 @@ func (b *bench) observe(ctx context.Context) error {
 		alone, together, ratios = append(alone, rates[0]), append(together, rates[1]), append(ratios, rates[1]/rates[0])
 	}
 	times := median(ratios)
-	b.row(row{"observations stored, 64 senders", fmt.Sprintf("%.0f/s", median(together)),
-		fmt.Sprintf("one commit each: %.0f/s", median(alone)), times, "≥ 20 ×", times >= 20})
+	b.row(row{
+		"observations stored, 64 senders", fmt.Sprintf("%.0f/s", median(together)),
+		fmt.Sprintf("one commit each: %.0f/s", median(alone)), times, "≥ 20 ×", times >= 20,
+	})
 	b.row(row{what: "acknowledged, and the answer is not new", figure: fmt.Sprintf("%d of %d", late, acked), bar: "0", ok: late == 0 && acked > 0})
 	return nil
 }
@@ -159,12 +162,16 @@ func (b *bench) expire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.row(row{what: fmt.Sprintf("expiry of %d at one moment, steps over 20 ms", b.listings), figure: fmt.Sprintf("%d of %d", holds.over, holds.all),
-		beside: fmt.Sprintf("longest ≤ %s, mean %s; %s in all", holds.longest, holds.mean, took.Round(time.Millisecond)), bar: "0", ok: holds.over == 0})
+	b.row(row{
+		what: fmt.Sprintf("expiry of %d at one moment, steps over 20 ms", b.listings), figure: fmt.Sprintf("%d of %d", holds.over, holds.all),
+		beside: fmt.Sprintf("longest ≤ %s, mean %s; %s in all", holds.longest, holds.mean, took.Round(time.Millisecond)), bar: "0", ok: holds.over == 0,
+	})
 	// A commit over the bound is a step over the bound.
 	own := int64(holds.over) - int64(commits.over)
-	b.row(row{what: "of these not for the disk alone", figure: fmt.Sprint(own),
-		beside: fmt.Sprintf("commits: %d of %d over, longest ≤ %s, mean %s", commits.over, commits.all, commits.longest, commits.mean), bar: "0", ok: own <= 0})
+	b.row(row{
+		what: "of these not for the disk alone", figure: strconv.FormatInt(own, 10),
+		beside: fmt.Sprintf("commits: %d of %d over, longest ≤ %s, mean %s", commits.over, commits.all, commits.longest, commits.mean), bar: "0", ok: own <= 0,
+	})
 	return s.stop()
 }
 
@@ -201,8 +208,10 @@ func (b *bench) remember(ctx context.Context) error {
 		return err
 	}
 	more := mib(full.memory) - mib(bare.memory)
-	b.row(row{what: fmt.Sprintf("memory, %d listings and %d observations", b.listings, b.observations),
-		figure: fmt.Sprintf("%.0f MiB", mib(full.memory)), beside: fmt.Sprintf("the listings alone: %.0f MiB, %+.0f", mib(bare.memory), more), bar: "≤ + 64 MiB", ok: more <= 64})
+	b.row(row{
+		what:   fmt.Sprintf("memory, %d listings and %d observations", b.listings, b.observations),
+		figure: fmt.Sprintf("%.0f MiB", mib(full.memory)), beside: fmt.Sprintf("the listings alone: %.0f MiB, %+.0f", mib(bare.memory), more), bar: "≤ + 64 MiB", ok: more <= 64,
+	})
 	empty, err := compacted(ctx, alone)
 	if err != nil {
 		return err
@@ -212,8 +221,10 @@ func (b *bench) remember(ctx context.Context) error {
 		return err
 	}
 	each := float64(size-empty) / float64(b.observations)
-	b.row(row{what: fmt.Sprintf("file, %d observations with every trace, compacted", b.observations),
-		figure: fmt.Sprintf("%.1f bytes each", each), beside: "less the listings' own", bar: "≤ 200 bytes", ok: each <= 200})
+	b.row(row{
+		what:   fmt.Sprintf("file, %d observations with every trace, compacted", b.observations),
+		figure: fmt.Sprintf("%.1f bytes each", each), beside: "less the listings' own", bar: "≤ 200 bytes", ok: each <= 200,
+	})
 	return nil
 }
 
