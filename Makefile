@@ -33,9 +33,11 @@ race:
 fuzz: ## each fuzz target for FUZZTIME
 	GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-torture: ## the tests that hurt, ten times as long and at every position: an hour or so
-	BACKSCATTER_TORTURE=10 BACKSCATTER_PEERS=require $(GO) test -count=1 -timeout=4h -v \
-	  -run 'TestPowerLoss|TestInjectedFaults|TestCrashes|TestStoreAgainstModel|TestSecondaries' ./listing ./integration
+TORTURE = TestPowerLoss|TestInjectedFaults|TestFlippedBits|TestPagesAgainstBolt|TestStoreAgainstModel|TestFaultsAtEveryStage|TestCrashesAtEveryStage|TestCrashes$$|TestFullDisk|TestReadOnlyState|TestStoreSpoilt|TestBadStores|TestDaemonsAtOnce|TestSecondaries
+torture: ## the tests that hurt, ten times as long and at every position, some hours; the counts are told at the end
+	mkdir -p dist
+	BACKSCATTER_TORTURE=10 BACKSCATTER_PEERS=require $(GO) test -count=1 -timeout=6h -v -run '$(TORTURE)' ./listing ./integration > dist/torture.log 2>&1; \
+	  status=$$?; grep -E '^(ok|FAIL|---)|_test\.go:[0-9]+: .*[0-9]' dist/torture.log | grep -v 'seed '; exit $$status
 
 bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out
@@ -46,7 +48,7 @@ bench-dns: build ## what a question costs, side by side with rbldnsd, NSD and Kn
 	dist/benchdns -program dist/backscatter
 	dist/benchdns -program dist/backscatter -rate 20000
 
-soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for; a quarter of an hour
+soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for, and stalls; 20 minutes
 	$(GO) build -o dist/soakdns ./integration/soakdns
 	dist/soakdns -program dist/backscatter
 

@@ -58,8 +58,8 @@ key:
   secret: "%[4]s"
 `, dir, port, transferKey, transferSecret)
 	for _, zone := range zones {
-		fmt.Fprintf(&b, "zone:\n  name: %s\n  zonefile: \"%s.zone\"\n  allow-notify: 127.0.0.1 %s\n  request-xfr: %s@%s %s\n",
-			zone, zone, transferKey, host, primaryPort, transferKey)
+		fmt.Fprintf(&b, "zone:\n  name: %s\n  zonefile: \"%s.zone\"\n  allow-notify: %s %s\n  request-xfr: %s@%s %s\n",
+			zone, zone, host, transferKey, host, primaryPort, transferKey)
 	}
 	return b.String()
 }
@@ -229,4 +229,30 @@ func freePortOfBoth(t *testing.T) int {
 	}
 	t.Fatal("no port is free for UDP and TCP")
 	return 0
+}
+
+// TestSecondariesDocumented holds that what the documentation says is what the
+// tests run, line by line, but for the secret.
+func TestSecondariesDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../ops/docs/secondaries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, config := range map[string]string{
+		"nsd":  nsdConf("/", 53, "192.0.2.1:53", []string{"bl.example"}),
+		"knot": knotConf("/", 53, "192.0.2.1:53", []string{"bl.example"}),
+		"bind": namedConf("/", 53, "192.0.2.1:53", []string{"bl.example"}),
+	} {
+		_, block, ok := strings.Cut(string(text), "```"+name+"\n")
+		block, _, closed := strings.Cut(block, "```")
+		if !ok || !closed {
+			t.Errorf("no block for %s", name)
+		}
+		for line := range strings.Lines(strings.ReplaceAll(block, "the secret", transferSecret)) {
+			if !strings.Contains(config, line) {
+				t.Errorf("%s: the tests do not run %q", name, line)
+			}
+		}
+	}
 }

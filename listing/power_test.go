@@ -92,7 +92,10 @@ func lose(t *testing.T, r *rand.Rand, base []byte, calls []call, ignoreSync bool
 // taken for nothing must fail, or the test would prove nothing.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
-	const perRun = 60
+	perRun := 30
+	if long(t, 1) > 1 {
+		perRun = 60
+	}
 	v := newVictim(t)
 	base, err := os.ReadFile(v.store)
 	if err != nil {
@@ -109,7 +112,7 @@ func TestPowerLoss(t *testing.T) {
 			if err := examine(t, path, v.before, acked); err != nil {
 				t.Fatalf("image %d: %v", images, err)
 			}
-			if images%10 == 0 {
+			if images%2 == 0 {
 				controls++
 				acked := lose(t, r, base, calls, true, path)
 				if examine(t, path, nil, acked) != nil {

@@ -68,6 +68,7 @@ func (s *soak) sendGarbage(ctx context.Context) error {
 	if err := g.Wait(); err != nil && timed.Err() == nil {
 		return err
 	}
+	srv.control.Close() // its connections have goroutines at the other end
 	after, err := settled(ctx, srv, before)
 	if err != nil {
 		return err

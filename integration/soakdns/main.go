@@ -22,6 +22,7 @@ func main() {
 	only := flag.String("only", "", "comma-separated `parts` to run: "+strings.Join(partNames(), ", "))
 	flag.StringVar(&s.program, "program", "dist/backscatter", "the built `program`")
 	flag.IntVar(&s.entries, "entries", 100_000, "listed `addresses`")
+	flag.IntVar(&s.mass, "mass", 1_000_000, "`addresses` that are imported, transferred and expire under load")
 	flag.IntVar(&s.connections, "connections", 10_000, "TCP connections of one client")
 	flag.DurationVar(&s.flood, "flood", time.Minute, "how long more is asked than can be answered")
 	flag.DurationVar(&s.garbage, "garbage", 10*time.Minute, "how long garbage is sent")
@@ -45,6 +46,7 @@ func main() {
 type soak struct {
 	program     string
 	entries     int
+	mass        int
 	connections int
 	flood       time.Duration
 	garbage     time.Duration
@@ -64,6 +66,7 @@ type part struct {
 
 func parts() []part {
 	return []part{
+		{"stalls", (*soak).findStalls},
 		{"connections", (*soak).holdConnections},
 		{"flood", (*soak).sendTooMuch},
 		{"garbage", (*soak).sendGarbage},

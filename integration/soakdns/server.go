@@ -39,6 +39,7 @@ type server struct {
 type setup struct {
 	dns     string     // lines of the configuration under dns
 	zone    string     // more of the zone's line
+	more    string     // more lines of the configuration
 	sockets []*os.File // to hand over as systemd does
 	address string     // of DNS; empty: any that is free
 	state   string     // of an earlier server; empty: a new one, with a list
@@ -70,7 +71,7 @@ http: {listen: %q}
 zones: [{name: %s, ns: [ns1.%[5]s]%s}]
 intake: {smtp: {listen: ""}}
 log: {level: warn}
-`, o.state, o.address, o.dns, web, zone, o.zone)
+%s`, o.state, o.address, o.dns, web, zone, o.zone, o.more)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, "", err
 	}
