@@ -25,7 +25,7 @@ func flips() int {
 	if os.Getenv("BACKSCATTER_TORTURE") != "" {
 		return 10_000
 	}
-	return 150
+	return 60
 }
 
 // One bit flips in what the store keeps: it is always found and named; what is

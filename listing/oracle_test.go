@@ -30,6 +30,9 @@ type model struct {
 	through uint64
 	behind  []listing.Entry // what another secondary has, who asks now and then what differs
 	asked   uint64
+
+	pasts     []past // the last of each moment
+	sequences []past // all
 }
 
 type modelKey struct {
@@ -350,7 +353,15 @@ func TestStoreAgainstModel(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))
+				hindsight := rand.New(rand.NewPCG(seed, 2))
 				s := open(t, filepath.Join(t.TempDir(), "listing.db"), settings)
+				if seed%2 == 1 { // its serials are about to wrap
+					s.stop()
+					if err := listing.SetSequence(s.path, 1<<32-40); err != nil {
+						t.Fatal(err)
+					}
+					s = open(t, s.path, settings)
+				}
 				m := &model{
 					now: time.Now().UTC(), hosts: map[netip.Prefix]*modelKey{}, exempt: map[netip.Prefix]time.Time{},
 					seen: map[int]bool{}, source: map[int]netip.Prefix{}, mirror: map[netip.Prefix]listing.Entry{}, through: s.Snapshot().Sequence(), asked: s.Snapshot().Sequence(),
@@ -377,6 +388,7 @@ func TestStoreAgainstModel(t *testing.T) {
 							}
 							for i := range r.IntN(6) {
 								played = append(played, step+": "+m.play(t, s, r, modelSteps+10*n+i))
+								m.remember(s)
 							}
 							return nil
 						})
@@ -389,6 +401,11 @@ func TestStoreAgainstModel(t *testing.T) {
 					played = append(played, "…")
 					played[len(played)-1] = m.play(t, s, r, n)
 					m.check(t, s)
+					m.remember(s)
+					m.lookBack(t, s, hindsight)
+					if n%8 == 0 {
+						m.try(t, s)
+					}
 				}
 				s.verify()
 			})
