@@ -10,6 +10,10 @@
 // listing's; this package knows neither evidence, nor the database, nor
 // configuration.
 //
+// Secondaries get whole zones, or what changed in them, made from one snapshot
+// while it is sent: [Secondaries] says who may, and a [Notifier] tells them when
+// there is something new. Signatures are checked on every request (RFC 8945).
+//
 // Who asks matters by [Rules] alone. Each question is examined first: whether its
 // DNS cookie is ours (RFC 7873, RFC 9018), and which access rule its client has. Then
 // it is weighed, which is the one step that remembers anything: how much the client
