@@ -248,10 +248,10 @@ func (s *Store) Unexempt(ctx context.Context, o Order, list []netip.Prefix) (Res
 			case b.Get(exemptKey(p, true)) != nil:
 				refused.add(p, ErrNotExempt, "is exempt by the program or its configuration, not by an operator")
 			default:
-				refused.add(p, ErrNotExempt, "%s", ErrNotExempt)
+				refused.add(p, ErrNotExempt, "%s; 'backscatter exempt' prints those that there are", ErrNotExempt)
 			}
 		}
-		if err := refused.err("unexempt"); err != nil {
+		if err := refused.err("exempt --remove"); err != nil {
 			return nil, err
 		}
 		for _, p := range list {

@@ -72,10 +72,19 @@ func ParseKey(text string) (Key, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return Key{}, fmt.Errorf("%q is no IPv4 or IPv6 address and no prefix: %w", text, ErrKey)
+		return Key{}, keyError(text)
 	}
 	return PrefixKey(p)
 }
+
+// keyError is a text that is no key. It may have been given for anything: to be
+// delisted, to be shown.
+type keyError string
+
+func (e keyError) Error() string {
+	return fmt.Sprintf("%q is no IPv4 or IPv6 address and no prefix", string(e))
+}
+func (e keyError) Unwrap() error { return ErrKey }
 
 // Prefix returns the addresses that the key stands for.
 func (k Key) Prefix() netip.Prefix { return k.prefix }

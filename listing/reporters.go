@@ -26,7 +26,7 @@ const (
 
 // Why an order about a reporter is refused.
 var (
-	ErrReporter      = errors.New("no such reporter")
+	ErrReporter      = errors.New("no such reporter; 'backscatter reporter show' names them")
 	ErrReporterKnown = errors.New("there is a reporter of that name")
 )
 

@@ -23,7 +23,7 @@ const (
 )
 
 // ErrNoObservation says that nothing is as a revocation wants it.
-var ErrNoObservation = errors.New("no observation is like that")
+var ErrNoObservation = errors.New("no observation is like that; 'backscatter show --all ADDRESS' tells of each who reported it, and by what")
 
 // Revocation chooses the observations to withdraw: those that are as all its
 // fields say which are set.

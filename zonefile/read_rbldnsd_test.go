@@ -34,7 +34,7 @@ func TestReadOthers(t *testing.T) {
 		{
 			"ip6trie", zonefile.IP6Trie, "$SOA 1 a b 1 1 1 1 1\n:2:text\n::ffff:7f00:2 :2:test\n2001:db8:1::/48 :127.0.0.3:x\n!2001:db8:1::/49\n2001:db8:2:3::4\n2001:db8::/32\n2001:db8::1 :x:y\nwww\n",
 			[]string{"4 2001:db8:1:8000::/49", "6 2001:db8:2:3::/64"},
-			[]string{"7: 2001:db8::/32 is wider than /48: cannot be listed", `8: "127.0.0.x" is no code: want 127.0.0.2 or 2 between colons`, `9: "www" is no IPv4 or IPv6 address and no prefix: cannot be listed`},
+			[]string{"7: 2001:db8::/32 is wider than /48: cannot be listed", `8: "127.0.0.x" is no code: want 127.0.0.2 or 2 between colons`, `9: "www" is no IPv4 or IPv6 address and no prefix`},
 		},
 		{
 			"combined", zonefile.Combined, "# common\n$SOA 1 a b 1 1 1 1 1\n192.0.2.9\n$DATASET ip4set:x @ a\n:2:t\n192.0.2.1-2\n#$DATASET ip6trie b\n2001:db8:1::1\n" +

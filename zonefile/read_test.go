@@ -52,14 +52,14 @@ func TestReadPlain(t *testing.T) {
 			"1: 0.0.0.0/0 is wider than /24: cannot be listed", "2: ::/0 is wider than /48: cannot be listed", "3: 10.0.0.0/8 is wider than /24: cannot be listed",
 		}},
 		{"no addresses", "192.0.2.256\n192.0.2\n192.0.2.01\nexample.net\n192.0.2.1 192.0.2.2\n192.0.2.1/24\n192.0.2.0/33\n\x00\xff\n", nil, []string{
-			`1: "192.0.2.256" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
-			`2: "192.0.2" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
-			`3: "192.0.2.01" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
-			`4: "example.net" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
+			`1: "192.0.2.256" is no IPv4 or IPv6 address and no prefix`,
+			`2: "192.0.2" is no IPv4 or IPv6 address and no prefix`,
+			`3: "192.0.2.01" is no IPv4 or IPv6 address and no prefix`,
+			`4: "example.net" is no IPv4 or IPv6 address and no prefix`,
 			`5: want one address or prefix a line`,
 			`6: 192.0.2.1/24 has bits set behind its length, did you mean 192.0.2.0/24: cannot be listed`,
-			`7: "192.0.2.0/33" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
-			`8: "\x00\xff" is no IPv4 or IPv6 address and no prefix: cannot be listed`,
+			`7: "192.0.2.0/33" is no IPv4 or IPv6 address and no prefix`,
+			`8: "\x00\xff" is no IPv4 or IPv6 address and no prefix`,
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

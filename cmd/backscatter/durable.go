@@ -13,6 +13,9 @@ import (
 // sees a part of it under its name; the folder is synced last, so that the rename
 // lasts.
 func writeDurably(what, name string, fill func(*os.File) error, options ...renameio.Option) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return usageError("%s to %s: that is a folder; name a file in it", what, name)
+	}
 	f, err := renameio.NewPendingFile(name, options...)
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", what, name, err)

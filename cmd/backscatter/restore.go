@@ -99,7 +99,7 @@ func (a *app) refuseRunning(ctx context.Context, what string) error {
 	client := control.Dial(socket)
 	defer client.Close()
 	if err := client.Ping(ctx); err == nil || !errors.Is(err, control.ErrUnreachable) {
-		return fmt.Errorf("%s: a daemon runs at %s and has the store; stop it first", what, socket)
+		return fmt.Errorf("%s: a daemon runs at %s and has the store; stop it first, such as by 'systemctl stop backscatter', and do this again", what, socket)
 	}
 	return nil
 }
