@@ -130,7 +130,7 @@ func TestTransferStops(t *testing.T) {
 
 // What a transfer takes of memory does not depend on how long it is.
 func TestTransferMemory(t *testing.T) {
-	const n = 400_000
+	const n = 100_000
 	s := listing.NewSnapshot(listing.Build{Sequence: 5, Time: base, Entries: func(yield func(listing.Entry) bool) {
 		e := entries[0]
 		for i := range uint32(n) {
@@ -142,6 +142,9 @@ func TestTransferMemory(t *testing.T) {
 	}})
 	p := newPrimary(t, s, nil)
 	conn := dial(t, "tcp", tcpAddr(t, p.addr))
+	if err := conn.SetDeadline(time.Now().Add(6 * patience)); err != nil {
+		t.Fatal(err)
+	}
 	buf := make([]byte, 64<<10)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

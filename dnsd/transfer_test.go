@@ -112,7 +112,7 @@ func (p *primary) take(m *dns.Msg) (rrs []dns.RR, err error) {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(6 * patience)); err != nil {
 		return nil, err
 	}
 	packet, mac, err := packSigned(m)
