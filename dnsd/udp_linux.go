@@ -208,7 +208,8 @@ func (l *udpListener) serve(ctx context.Context, socket int, w *worker) error {
 	fd := l.fds[socket]
 	b := newBatch(l.wildcard)
 	for {
-		n, err := 0, error(nil)
+		var n int
+		var err error
 		end := l.end.Load()
 		if end == 0 {
 			n, err = b.receive(fd, l.wake)

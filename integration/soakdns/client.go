@@ -52,6 +52,15 @@ func right(answer []byte, id uint16, listed bool) bool {
 	return rcode == 3 && records == 0
 }
 
+func dialUDP(ctx context.Context, addr string) (*net.UDPConn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
 // lockStep asks one question after the other until ctx ends, and keeps how long
 // each took. Without an answer after a while it asks the next.
 type lockStep struct {
@@ -62,7 +71,7 @@ type lockStep struct {
 const answerWait = 5 * time.Second
 
 func (l *lockStep) run(ctx context.Context, addr string, entries int) error {
-	conn, err := net.Dial("udp", addr)
+	conn, err := dialUDP(context.WithoutCancel(ctx), addr)
 	if err != nil {
 		return err
 	}
@@ -134,12 +143,12 @@ func (s *stream) run(ctx context.Context, addr string, rate, entries int) error 
 }
 
 func (s *stream) one(ctx context.Context, addr string, rate float64, entries, seed int) error {
-	c, err := net.Dial("udp", addr)
+	c, err := dialUDP(context.WithoutCancel(ctx), addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20) // the default is a little small for the end of a restart
+	_ = c.SetReadBuffer(4 << 20) // the default is a little small for the end of a restart
 	var mu sync.Mutex
 	waiting := make(map[uint16]bool) // whether the address is listed
 	var reader sync.WaitGroup

@@ -39,45 +39,27 @@ func (s *soak) holdConnections(ctx context.Context) error {
 		}
 	}()
 	failed, most := 0, before
-	residentAsks := func() {
-		if _, err := askTCP(stays); err != nil {
+	for len(held) < s.connections {
+		more, err := openMany(ctx, srv.dns, min(500, s.connections-len(held)))
+		held = append(held, more...)
+		if err != nil {
+			return fmt.Errorf("after %d connections: %w", len(held), err)
+		}
+		dribble(held)
+		if askTCP(stays) != nil {
 			failed++
 		}
-	}
-	for i := range s.connections {
-		c, err := dialTCP(ctx, srv.dns, nil)
+		now, err := srv.rss()
 		if err != nil {
-			return fmt.Errorf("connection %d of %d: %w", i, s.connections, err)
+			return err
 		}
-		held = append(held, c)
-		if i%2 == 0 {
-			_, _ = c.Write([]byte{0}) // of a length; it may be closed again already
-		}
-		if i%500 == 0 {
-			dribble(held)
-			residentAsks()
-			now, err := srv.rss()
-			if err != nil {
-				return err
-			}
-			most = max(most, now)
-		}
+		most = max(most, now)
 	}
-	var times []time.Duration
-	for range 101 {
-		dribble(held[max(0, len(held)-200):])
-		began := time.Now()
-		c, err := dialTCP(ctx, srv.dns, another)
-		if err == nil {
-			_, err = askTCP(c)
-			c.Close()
-		}
-		if err != nil {
-			failed++
-		}
-		times = append(times, time.Since(began))
+	times, unanswered := askOften(ctx, srv.dns, held)
+	failed += unanswered
+	if askTCP(stays) != nil {
+		failed++
 	}
-	residentAsks()
 	after, err := srv.rss()
 	if err != nil {
 		return err
@@ -97,6 +79,46 @@ func (s *soak) holdConnections(ctx context.Context) error {
 	return err
 }
 
+// openMany opens so many connections of one client, and sends the first octet of
+// a length over every second.
+func openMany(ctx context.Context, addr string, n int) (conns []net.Conn, err error) {
+	for i := range n {
+		c, err := dialTCP(ctx, addr, nil)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, c)
+		if i%2 == 0 {
+			_, _ = c.Write([]byte{0}) // it may be closed again already
+		}
+	}
+	return conns, nil
+}
+
+// askAnew is another client, which connects and asks.
+func askAnew(ctx context.Context, addr string) error {
+	c, err := dialTCP(ctx, addr, another)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return askTCP(c)
+}
+
+// askOften has another client connect and ask again and again, and returns how
+// long each took.
+func askOften(ctx context.Context, addr string, held []net.Conn) (times []time.Duration, failed int) {
+	for range 101 {
+		dribble(held[max(0, len(held)-200):])
+		began := time.Now()
+		if askAnew(ctx, addr) != nil {
+			failed++
+		}
+		times = append(times, time.Since(began))
+	}
+	return times, failed
+}
+
 // dribble sends one more octet over every second connection.
 func dribble(conns []net.Conn) {
 	for i := 0; i < len(conns); i += 2 {
@@ -112,21 +134,21 @@ func dialTCP(ctx context.Context, addr string, from net.IP) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-// askTCP asks for a listed address and returns the answer.
-func askTCP(c net.Conn) ([]byte, error) {
+// askTCP asks for a listed address, and wants the right answer.
+func askTCP(c net.Conn) error {
 	if err := c.SetDeadline(time.Now().Add(answerWait)); err != nil {
-		return nil, err
+		return err
 	}
 	question := appendQuestion(make([]byte, 2, 64), 1, listedAddress(0))
 	binary.BigEndian.PutUint16(question, uint16(len(question)-2))
 	if _, err := c.Write(question); err != nil {
-		return nil, err
+		return err
 	}
 	answer, err := readTCP(c)
 	if err == nil && !right(answer, 1, true) {
 		err = fmt.Errorf("wrong answer: %x", answer)
 	}
-	return answer, err
+	return err
 }
 
 func readTCP(r io.Reader) ([]byte, error) {

@@ -24,11 +24,10 @@ func flood(ctx context.Context, addr string, rate float64, length time.Duration,
 	}()
 	size := len(appendQuestion(nil, 0, listedAddress(0)))
 	for range floodSockets {
-		c, err := net.Dial("udp", addr)
+		u, err := dialUDP(ctx, addr)
 		if err != nil {
 			return 0, err
 		}
-		u := c.(*net.UDPConn)
 		conns = append(conns, u)
 		raw, err := u.SyscallConn()
 		if err != nil {

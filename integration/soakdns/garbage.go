@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"backscatter/listing"
 	"backscatter/ops/control"
 )
 
@@ -148,7 +148,7 @@ func answerLike(rnd *rand.Rand) []byte {
 
 // garbageUDP sends packets, and counts what comes back.
 func garbageUDP(ctx context.Context, addr string, o *octets, next func(*rand.Rand) []byte) error {
-	c, err := net.Dial("udp", addr)
+	c, err := dialUDP(ctx, addr)
 	if err != nil {
 		return err
 	}
@@ -236,18 +236,20 @@ func dropTransfers(ctx context.Context, addr string, count *atomic.Int64) error 
 
 // change lists and delists an address of its own.
 func change(ctx context.Context, c *control.Client, who int, count *atomic.Int64) error {
-	key, err := listing.ParseKey(fmt.Sprintf("150.1.1.%d", who))
+	var list control.ListRequest
+	var delist control.DelistRequest
+	err := errors.Join(json.Unmarshal(fmt.Appendf(nil, `{"reason": "soak", "entries": [{"key": "150.1.1.%d"}]}`, who), &list),
+		json.Unmarshal(fmt.Appendf(nil, `{"reason": "soak", "keys": ["150.1.1.%d"]}`, who), &delist))
 	if err != nil {
 		return err
 	}
-	order := control.Order{Reason: "soak"}
 	ticker := time.NewTicker(changeEvery)
 	defer ticker.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
 		if i%2 == 0 {
-			_, err = c.List(ctx, control.ListRequest{Order: order, Entries: []listing.Manual{{Key: key}}})
+			_, err = c.List(ctx, list)
 		} else {
-			_, err = c.Delist(ctx, control.DelistRequest{Order: order, Keys: []listing.Key{key}})
+			_, err = c.Delist(ctx, delist)
 		}
 		if err != nil {
 			if ctx.Err() != nil {

@@ -76,9 +76,9 @@ log: {level: warn}
 		return nil, "", err
 	}
 	srv := &server{dns: o.address, http: web, control: control.Dial(filepath.Join(o.state, control.SocketName)), errs: new(bytes.Buffer), ended: make(chan struct{})}
-	srv.cmd = exec.Command(s.program, "serve", "--config", config)
+	srv.cmd = exec.CommandContext(ctx, s.program, "serve", "--config", config)
 	if len(o.sockets) > 0 { // LISTEN_PID is known only in the process itself
-		srv.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=$1 exec "$2" serve --config "$3"`, "sh",
+		srv.cmd = exec.CommandContext(ctx, "sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=$1 exec "$2" serve --config "$3"`, "sh",
 			strconv.Itoa(len(o.sockets)), s.program, config)
 		srv.cmd.ExtraFiles = o.sockets
 	}
@@ -91,13 +91,15 @@ log: {level: warn}
 		close(srv.ended)
 	}()
 	if err := srv.ready(ctx); err != nil {
-		return nil, "", errors.Join(err, srv.kill())
+		srv.kill()
+		return nil, "", err
 	}
 	if fresh {
 		load := exec.CommandContext(ctx, s.program, "import", "--config", config, "--format", "txt", "--reason", "soak", "--permanent", "--yes", "-")
 		load.Stdin = strings.NewReader(s.list())
 		if out, err := load.CombinedOutput(); err != nil {
-			return nil, "", errors.Join(fmt.Errorf("import: %w: %.500s", err, out), srv.kill())
+			srv.kill()
+			return nil, "", fmt.Errorf("import: %w: %.500s", err, out)
 		}
 	}
 	return srv, o.state, nil
@@ -144,10 +146,9 @@ func (s *server) stop() (time.Duration, error) {
 }
 
 // kill ends a server that may have ended already.
-func (s *server) kill() error {
+func (s *server) kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.ended
-	return nil
 }
 
 // freeAddress returns an address whose port nobody had a moment ago, for UDP or TCP.
@@ -188,8 +189,8 @@ func (s *server) rss() (float64, error) {
 	return pages * float64(os.Getpagesize()), err
 }
 
-// metric adds up the samples of a name that have all the labels.
-func (s *server) metric(ctx context.Context, name string, labels ...string) (float64, error) {
+// metric adds up the samples of a name.
+func (s *server) metric(ctx context.Context, name string) (float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/metrics", nil)
 	if err != nil {
 		return 0, err
@@ -202,27 +203,16 @@ func (s *server) metric(ctx context.Context, name string, labels ...string) (flo
 	sum := 0.0
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		line := lines.Text()
-		series, value, ok := strings.Cut(line, " ")
-		if i := strings.LastIndexByte(line, ' '); ok && i > 0 {
-			series, value = line[:i], line[i+1:]
-		}
-		if have, _, _ := strings.Cut(series, "{"); have != name || !hasAll(series, labels) {
+		end := strings.LastIndexByte(line, ' ') + 1
+		series := line[:max(0, end-1)]
+		if have, _, _ := strings.Cut(series, "{"); have != name {
 			continue
 		}
-		v, err := strconv.ParseFloat(value, 64)
+		v, err := strconv.ParseFloat(line[end:], 64)
 		if err != nil {
 			return 0, fmt.Errorf("metric %s: %w", series, err)
 		}
 		sum += v
 	}
 	return sum, nil
-}
-
-func hasAll(series string, labels []string) bool {
-	for _, l := range labels {
-		if !strings.Contains(series, l) {
-			return false
-		}
-	}
-	return true
 }
