@@ -86,7 +86,7 @@ func TestCompactInUse(t *testing.T) {
 		return nil
 	})
 	told := int64(0)
-	out, err := s.Compact(t.Context(), operator, func(done, total int64) { told = done })
+	out, err := s.Compact(t.Context(), operator, func(done, _ int64) { told = done })
 	if err != nil || out.After == 0 || out.After > out.Before || told == 0 {
 		t.Errorf("%+v %v, told of %d", out, err, told)
 	}

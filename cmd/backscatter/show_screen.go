@@ -159,7 +159,7 @@ func pastListings(e listing.Explanation, most int) []string {
 func wrap(text string, columns int) []string {
 	var out []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		switch {
 		case line == "":
 			line = word
