@@ -19,7 +19,7 @@ const (
 	garbageEvery = 250 * time.Microsecond // over UDP
 	changers     = 16                     // share commits
 	changeEvery  = changers * time.Second / 200
-	settleTime   = 30 * time.Second
+	settleTime   = 90 * time.Second // longer than the control socket keeps an idle connection
 )
 
 // octets counts what garbage got out of the server.
