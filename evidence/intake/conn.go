@@ -34,6 +34,7 @@ type conn struct {
 	in        *bufio.Reader // of Conn, or of TLS upon it
 	readErr   error         // the first
 	stream    stream
+	mended    []byte // room for what was read of a message, and mended
 	pending   []byte // read and mended, and not handed over yet
 	writes    int
 	swallow   bool   // the next reply is to a command that the client did not send

@@ -44,7 +44,7 @@ func DefaultLimits() Limits {
 		Line:   64 << 10,
 		Size:   10 << 20,
 		Keep:   1 << 20,
-		Memory: 32 << 20,
+		Memory: 16 << 20,
 
 		Idle:    5 * time.Minute, // RFC 5321 §4.5.3.2.7
 		Data:    10 * time.Minute,

@@ -44,10 +44,12 @@ func (c *conn) next() error {
 		chunk, _ := c.in.Peek(c.in.Buffered())
 		taken := len(chunk)
 		if c.stream.mode == text {
-			c.pending, taken = c.stream.message(nil, chunk)
+			c.mended, taken = c.stream.message(c.mended[:0], chunk)
+			c.pending = c.mended
 		} else {
 			taken = int(min(uint64(taken), c.stream.left))
-			c.pending = bytes.Clone(chunk[:taken])
+			c.mended = append(c.mended[:0], chunk[:taken]...)
+			c.pending = c.mended
 			if c.stream.left -= uint64(taken); c.stream.left == 0 {
 				c.stream.mode = commands
 			}
