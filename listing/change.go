@@ -58,6 +58,9 @@ func (s *Store) newChange(tx *bolt.Tx) *change {
 	c := &change{state: s.state, tx: tx, now: s.now(), log: s.log, settings: s.settings.Load(), current: s.snapshot.Load(), touched: s.touched}
 	c.lex = &lexicon{b: c.bucket(bucketTexts)}
 	c.weigh, c.braked = c.weigher(c.settings, c.now), c.brakes
+	if reach := s.endingsReach(); reach.After(c.soon) { // while nothing ends, the table is left alone
+		c.soon = reach
+	}
 	return c
 }
 

@@ -70,7 +70,9 @@ func (w *writer) tick() {
 		w.bulky = time.Time{}
 	}
 	if w.db != nil && w.renewed == nil && due(at, w.refreshed, w.refreshEvery()) {
-		w.renewBeside()
+		if len(w.state.endings) > 0 || w.endsBy(w.endingsReach()) { // else it is empty, and stays so
+			w.renewBeside()
+		}
 		w.refreshed = at
 	}
 }
@@ -79,6 +81,16 @@ func (w *writer) tick() {
 // when the clock was set back, too.
 func due(now, last time.Time, every time.Duration) bool {
 	return now.Before(last) || now.Sub(last) >= every
+}
+
+// endsBy reports whether anything may end until then.
+func (w *writer) endsBy(then time.Time) (some bool) {
+	err := w.view(func(tx *bolt.Tx, _ time.Time) error {
+		key, _ := tx.Bucket(bucketExpiry).Cursor().First()
+		some = len(key) >= timeBytes && !timeOf(key).After(then)
+		return nil
+	})
+	return some || err != nil
 }
 
 func (w *writer) refreshEvery() time.Duration { return max(w.settings.Load().Horizon/2, time.Second) }
