@@ -223,13 +223,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	return g.Wait()
 }
 
-// drain waits for the end of ctx. Then new connections are refused, and what
+// drain waits for the end of ctx. Then new connections are refused soon, and what
 // has arrived before is answered.
 func (s *Server) drain(ctx context.Context) error {
 	<-ctx.Done()
 	end := time.Now().Add(s.limits.Drain)
 	for _, e := range s.endpoints {
-		_ = e.tcp.Close() // its only error is that it is closed already
+		_ = e.tcp.SetDeadline(time.Now()) // an error means that it is closed
 		e.udp.stop(end)
 	}
 	s.clients.stop(end)

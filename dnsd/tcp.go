@@ -9,25 +9,38 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 const (
 	lengthSize = 2 // octets before each message (RFC 1035 §4.2.2)
 	tcpBuffer  = 2048
+	// lastCall is for how long a server that stops lets in who had connected.
+	lastCall = 100 * time.Millisecond
 )
 
-// serveTCP accepts connections until the listener is closed, and returns when
-// the last one has ended.
+// serveTCP accepts connections until the listener is closed or its deadline has
+// passed, and returns when the last one has ended. A deadline is how a stop is
+// told: those whose questions the kernel has taken already, for connections that
+// wait to be accepted, are let in still; closing would reset them.
 func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener, counts *tally) error {
 	var open sync.WaitGroup
 	defer open.Wait()
-	for {
+	for last := false; ; {
 		conn, err := l.AcceptTCP()
 		switch {
 		case err == nil:
 			cl := s.clients.enter(conn)
 			open.Go(func() { s.serveClient(cl, counts) })
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if last {
+				_ = l.Close() // its only error is that it is closed already
+				return nil
+			}
+			last = true
+			_ = l.SetDeadline(time.Now().Add(lastCall)) // an error means that it is closed
 		case errors.Is(err, net.ErrClosed):
 			return ended(ctx, fmt.Errorf("accept dns connections on %s: %w", l.Addr(), err))
 		default: // no more file descriptors, or the client has left again
