@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 
 	"backscatter/dnsd"
@@ -73,7 +72,7 @@ func TestListenPortZero(t *testing.T) {
 	}
 }
 
-// TestWildcardAnswersFromWhereItWasAsked asks addresses of this host that are
+// TestWildcardAnswersFromWhereItWasAsked asks addresses of loopback that are
 // not the one which the kernel would choose, and wants them to answer.
 func TestWildcardAnswersFromWhereItWasAsked(t *testing.T) {
 	t.Parallel()
@@ -85,7 +84,11 @@ func TestWildcardAnswersFromWhereItWasAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := packed(t, question("66.2.0.192.bl.example.", dns.TypeA))
-	for _, host := range append([]string{"127.0.0.1", "127.9.8.7"}, ownAddresses(t, len(s.Addrs()) > 1)...) {
+	hosts := []string{"127.0.0.1", "127.9.8.7", "127.255.255.254"}
+	if len(s.Addrs()) > 1 {
+		hosts = append(hosts, "::1")
+	}
+	for _, host := range hosts {
 		// The socket is connected, so that the kernel hands over nothing that
 		// comes from elsewhere.
 		addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, port))
@@ -95,22 +98,4 @@ func TestWildcardAnswersFromWhereItWasAsked(t *testing.T) {
 		exchange(t, dnsd.UDP, addr, request)
 		exchange(t, dnsd.TCP, addr, request)
 	}
-}
-
-// ownAddresses returns the addresses of this host's interfaces.
-func ownAddresses(tb testing.TB, ipv6 bool) []string {
-	tb.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var out []string
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil || p.Addr().IsLinkLocalUnicast() || strings.HasPrefix(a.String(), "127.") || p.Addr().Is6() && !ipv6 {
-			continue
-		}
-		out = append(out, p.Addr().String())
-	}
-	return out
 }

@@ -87,30 +87,6 @@ func TestLMTPDefers(t *testing.T) {
 	})
 }
 
-// Whose trace lines are believed must not be anybody.
-func TestLMTPIsForRelays(t *testing.T) {
-	t.Parallel()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var outside string
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && !n.IP.IsLinkLocalUnicast() && n.IP.To4() != nil {
-			outside = n.IP.String()
-		}
-	}
-	if outside == "" {
-		t.Skip("the machine has loopback alone")
-	}
-	tr := start(t, func(o *intake.SMTPOptions) { o.LMTP, o.Addr = true, outside+":0" })
-	over(t, "tcp", tr.addr).want("421")
-	tr = start(t, func(o *intake.SMTPOptions) {
-		o.LMTP, o.Addr, o.Relays = true, outside+":0", relays(outside+"/32")
-	})
-	over(t, "tcp", tr.addr).want("220")
-}
-
 func TestSocketOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
