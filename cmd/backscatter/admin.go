@@ -91,18 +91,11 @@ func (a *app) loadSocketConfig() (string, error) {
 }
 
 func (a *app) configCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := family(&cobra.Command{
 		Use:     "config",
 		Short:   "Check, print or explain the configuration",
 		Example: "  backscatter config check",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("config: unknown command %q, want check, print, example or reference", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	}, "check, print, example or reference")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:     "check [FILE]",

@@ -10,18 +10,11 @@ import (
 )
 
 func (a *app) cookieCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := family(&cobra.Command{
 		Use:     "cookie",
 		Short:   "Care for the secret of DNS cookies",
 		Example: "  backscatter cookie roll --reason 'the yearly change' --dry-run",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("cookie: unknown command %q, want roll", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	}, "roll")
 	var f orderFlags
 	roll := &cobra.Command{
 		Use:   "roll --reason WHY",

@@ -9,18 +9,11 @@ import (
 )
 
 func (a *app) keyCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := family(&cobra.Command{
 		Use:     "key",
 		Short:   "Care for the key under which recipients are hashed",
 		Example: "  backscatter key rotate --reason 'the old backup was lost on a train' --dry-run",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("key: unknown command %q, want rotate", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	}, "rotate")
 	var f orderFlags
 	rotate := &cobra.Command{
 		Use:   "rotate --reason WHY",

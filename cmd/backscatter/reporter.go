@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) reporterCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := family(&cobra.Command{
 		Use:   "reporter",
 		Short: "Enrol, weigh and suspend those whose reports count",
 		Long: `Enrol, weigh and suspend reporters: those who run sensors, and whose reports
@@ -23,17 +23,10 @@ weight is changed there.
 
 What a reporter counts for is asked whenever the listing rule is. A suspended one
 counts for nothing from then on, in what it reported before too, and counts again
-when it is reinstated. What is listed already stays listed until its time, which
+when it is resumed. What is listed already stays listed until its time, which
 the suspended no longer puts off; 'revoke --reporter' takes back what it brought.`,
 		Example: "  backscatter reporter show",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("reporter: unknown command %q, want show, add, weight, suspend or resume", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	}, "show, add, weight, suspend or resume")
 	cmd.AddCommand(
 		a.reporterShow(), a.reporterAdd(),
 		a.reporterChange(&cobra.Command{

@@ -197,3 +197,16 @@ func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// family makes a command that does nothing itself but help to find those below
+// it, which are named in want.
+func family(cmd *cobra.Command, want string) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError("%s: unknown command %q, want %s", cmd.Name(), args[0], want)
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
