@@ -33,6 +33,9 @@ const (
 	ActionSuspend   = "suspend"
 	ActionReinstate = "reinstate"
 	ActionWeigh     = "weigh"
+	ActionAddKey    = "add-key"
+	ActionRemoveKey = "remove-key"
+	ActionRelays    = "relays"
 	ActionAgree     = "agree" // others confirmed what a reporter on probation had reported
 )
 

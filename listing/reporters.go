@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"time"
@@ -47,6 +48,9 @@ type Enrolment struct {
 	Suspended    time.Time `json:"suspended,omitzero"` // its reports count for nothing since
 	SuspendedBy  string    `json:"suspended_by,omitempty"`
 	SuspendedWhy string    `json:"suspended_why,omitempty"`
+
+	Relays []netip.Prefix `json:"relays,omitempty"` // whose Received lines are believed in what it sends; of a configured one, see there
+	Keys   []ReporterKey  `json:"keys,omitempty"`   // by which it signs what it sends over the network
 }
 
 func (r *Enrolment) onProbation(now time.Time) bool {
@@ -60,7 +64,7 @@ func (r *Enrolment) tell(settings *Settings, now time.Time) {
 		// configuration's; a suspension stands.
 		*r = Enrolment{
 			Name: own.Name, Organisation: own.Organisation, Weight: own.Factor(), Configured: true,
-			Suspended: r.Suspended, SuspendedBy: r.SuspendedBy, SuspendedWhy: r.SuspendedWhy,
+			Suspended: r.Suspended, SuspendedBy: r.SuspendedBy, SuspendedWhy: r.SuspendedWhy, Keys: r.Keys,
 		}
 	}
 	r.Probation = time.Time{}
@@ -118,7 +122,11 @@ func (st *state) readReporters(tx *bolt.Tx) error {
 }
 
 func encodeEnrolment(key []byte, r *Enrolment) []byte {
-	e := newEncoder(reporterVersion)
+	version := byte(reporterVersion)
+	if len(r.Relays)+len(r.Keys) > 0 {
+		version = reporterVersion2
+	}
+	e := newEncoder(version)
 	e.text(r.Organisation)
 	e.uint(math.Float64bits(r.Weight))
 	e.time(r.Enrolled)
@@ -128,15 +136,21 @@ func encodeEnrolment(key []byte, r *Enrolment) []byte {
 	e.time(r.Suspended)
 	e.text(r.SuspendedBy)
 	e.text(r.SuspendedWhy)
+	if version == reporterVersion2 {
+		e.remote(r)
+	}
 	return e.seal(key)
 }
 
 func decodeEnrolment(key, value []byte) (Enrolment, error) {
-	d := openValue(key, value, reporterVersion)
+	d := openValue(key, value, reporterVersion, reporterVersion2)
 	r := Enrolment{
 		Name: string(key), Organisation: d.text(), Weight: math.Float64frombits(d.uint()),
 		Enrolled: d.time(), By: d.text(), Reason: d.text(), Agreed: d.time(),
 		Suspended: d.time(), SuspendedBy: d.text(), SuspendedWhy: d.text(),
+	}
+	if len(value) > 0 && value[0] == reporterVersion2 {
+		d.remote(&r)
 	}
 	if math.IsNaN(r.Weight) || r.Weight < 0 || r.Weight > MaxReporterWeight {
 		d.fail("has the weight %v", r.Weight)
@@ -198,10 +212,14 @@ func (n named) String() string { return string(n) }
 // ReporterOrder is one change of one reporter.
 type ReporterOrder struct {
 	Order
-	Action       string  // ActionEnrol, ActionSuspend, ActionReinstate or ActionWeigh
+	Action       string  // ActionEnrol, ActionSuspend, ActionReinstate, ActionWeigh, or one of those on keys and relays
 	Name         string  // of the reporter
 	Organisation string  // of one to enrol
 	Weight       float64 // of one to enrol or to weigh; to enrol, 0 means 1
+
+	Key    []byte         // public, of Ed25519: to add, or of one to enrol; nil: none
+	KeyID  ID             // of the key to remove
+	Relays []netip.Prefix // all that it has from then on
 }
 
 // Reporter carries out an order about a reporter and returns how it is then.
@@ -218,12 +236,16 @@ func (s *Store) Reporter(ctx context.Context, o ReporterOrder) (Enrolment, error
 		if err != nil {
 			return nil, err
 		}
-		text, err := detail(map[string]any{"reporter": r.Name, "organisation": r.Organisation, "weight": r.Weight})
+		text, err := detail(o.told(&r))
 		if err != nil {
 			return nil, err
 		}
 		c.note(AuditEntry{Action: o.Action, By: o.By, Reason: o.Reason, Detail: text})
+		before := c.reporters[r.Name]
 		if err := c.putReporter(r); err != nil {
+			return nil, err
+		}
+		if err := c.exemptRelays(o, before, r); err != nil {
 			return nil, err
 		}
 		after = *c.enrolment(c.settings, r.Name, c.now)
@@ -271,12 +293,12 @@ func (c *change) changedReporter(o ReporterOrder) (Enrolment, error) {
 		}
 		r.Weight = o.Weight
 	default:
-		return Enrolment{}, fmt.Errorf("order %q about a reporter is not known", o.Action)
+		return c.changedRemote(o, r, known.Configured, refuse)
 	}
 	return r, nil
 }
 
-func (c *change) newReporter(o ReporterOrder, refuse func(error, string, ...any) (Enrolment, error)) (Enrolment, error) {
+func (c *change) newReporter(o ReporterOrder, refuse refusing) (Enrolment, error) {
 	own := Reporter{Name: o.Name, Organisation: cmp.Or(o.Organisation, o.Name), Weight: o.Weight}
 	switch err := own.Validate(); {
 	case !reporterName.MatchString(o.Name):
@@ -288,10 +310,18 @@ func (c *change) newReporter(o ReporterOrder, refuse func(error, string, ...any)
 	case c.enrolment(c.settings, o.Name, c.now) != nil:
 		return refuse(ErrReporterKnown, "%s", ErrReporterKnown)
 	}
-	return Enrolment{
+	r := Enrolment{
 		Name: o.Name, Organisation: own.Organisation, Weight: own.Factor(),
 		Enrolled: c.now, By: o.By.String(), Reason: o.Reason,
-	}, nil
+	}
+	if why := relaysFault(o.Relays); why != "" {
+		return refuse(nil, "%s", why)
+	}
+	r.Relays = o.Relays
+	if len(o.Key) > 0 {
+		return c.withKey(o, r, refuse)
+	}
+	return r, nil
 }
 
 // agree ends the probation of who reported this source, when enough others did
