@@ -84,6 +84,7 @@ func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict)
 		verdict.reason = r.reason
 		return dst, verdict
 	}
+	r.spare(q, over)
 	out, truncated, err := r.append(dst, q, q.room(over))
 	if err != nil {
 		r = failure(Failed, dns.RcodeServerFailure, noError)
@@ -230,7 +231,7 @@ func (a *answerer) inZone(kind zonefile.Kind, addr netip.Addr) {
 // host answers for the name of a name server that lies in the zone or below the
 // name, as may another zone, or denies what is no name at all.
 func (a *answerer) host() {
-	owner := a.owner()
+	owner := a.q.owner()
 	records := a.zone.HostRecords(owner)
 	if len(records) == 0 {
 		a.kind = NoAddress
@@ -244,7 +245,7 @@ func (a *answerer) host() {
 	a.kind, a.always = Apex, true // counted with the zone's own names
 	for _, rr := range records {
 		if a.wants(rr.Header().Rrtype, dns.TypeA) {
-			rr.Header().Name = owner // in the case that was asked
+			rr.Header().Name = a.owner() // in the case that was asked
 			a.answer = append(a.answer, rr)
 		}
 	}

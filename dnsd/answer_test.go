@@ -402,7 +402,7 @@ func TestNotReady(t *testing.T) {
 	m := question("66.2.0.192.bl.example.", dns.TypeA)
 	m.SetEdns0(1232, false)
 	request := packed(t, m)
-	response, verdict := dnsd.Answer(nil, request, dnsd.UDP, dnsd.View{})
+	response, verdict := dnsd.Answer(nil, request, dnsd.TCP, dnsd.View{})
 	want := reply{Rcode: "SERVFAIL", Additional: []string{"OPT version 0 size 1232 ede 14"}}
 	if diff := cmp.Diff(want, words(t, request, response)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

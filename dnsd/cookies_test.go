@@ -220,7 +220,7 @@ func TestRules(t *testing.T) {
 	p := newPaths(v)
 	for _, c := range ruledCases() {
 		response, _ := dnsd.Answer(nil, c.packet, dnsd.UDP, v)
-		if diff := cmp.Diff(c.want, words(t, c.packet, response)); diff != "" {
+		if diff := cmp.Diff(c.over(dnsd.UDP), words(t, c.packet, response)); diff != "" {
 			t.Errorf("%s: %s (-want +got)\n%s", c.name, c.rule, diff)
 		}
 		p.check(t, c.packet)
@@ -228,7 +228,7 @@ func TestRules(t *testing.T) {
 			if strings.Contains(c.want.Flags, "tc") && over == dnsd.TCP {
 				continue
 			}
-			if diff := cmp.Diff(c.want, words(t, c.packet, exchange(t, over, addr, c.packet))); diff != "" {
+			if diff := cmp.Diff(c.over(over), words(t, c.packet, exchange(t, over, addr, c.packet))); diff != "" {
 				t.Errorf("%s over %s: %s (-want +got)\n%s", c.name, over, c.rule, diff)
 			}
 		}

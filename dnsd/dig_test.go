@@ -42,7 +42,8 @@ func TestDig(t *testing.T) {
 		{"+opcode=15 +header-only", []string{"opcode: RESERVED15, status: NOTIMP"}},
 		{"+ignore +bufsize=512 big.example NS", []string{"flags: qr aa tc rd;", "; EDNS: version: 0"}},
 		{"big.example NS", []string{";; Truncated, retrying in TCP mode.", "ANSWER: 60"}},
-		{"www.example.net A", []string{"status: REFUSED", "flags: qr rd;", "; EDE: 20 (Not Authoritative)"}},
+		{"www.example.net A", []string{"status: REFUSED", "flags: qr rd;"}},
+		{"+tcp www.example.net A", []string{"status: REFUSED", "flags: qr rd;", "; EDE: 20 (Not Authoritative)"}},
 		{"+notcp bl.example AXFR", []string{"Transfer failed."}},
 		{"+short CH version.bind TXT", []string{`backscatter \"1\\0\"`}},
 	} {

@@ -81,6 +81,17 @@ type wireCase struct {
 	want   reply
 }
 
+// over is what comes back over a transport: over UDP an error is not told in more
+// words than its question has, when it may be that of another.
+func (c wireCase) over(t dnsd.Transport) reply {
+	r := c.want
+	if t == dnsd.UDP && len(r.Answer)+len(r.Authority) == 0 && len(r.Additional) == 1 {
+		opt, _, _ := strings.Cut(r.Additional[0], " ede ")
+		r.Additional = []string{opt}
+	}
+	return r
+}
+
 func withOPT(r reply, opt string) reply {
 	r.Additional = append(slices.Clone(r.Additional), opt)
 	return r
@@ -162,21 +173,59 @@ func TestEDNS(t *testing.T) {
 	addr := serve(t, options(t)).Addrs()[0]
 	for _, c := range slices.Concat(complianceCases(), ednsCases()) {
 		t.Run(c.name, func(t *testing.T) {
-			response, _ := dnsd.Answer(nil, c.packet, dnsd.UDP, v)
-			if diff := cmp.Diff(c.want, words(t, c.packet, response)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", c.rule, diff)
-			}
-			if got := exchange(t, dnsd.UDP, addr, c.packet); !slices.Equal(got, response) {
-				t.Errorf("over UDP %x, want %x", got, response)
-			}
-			if strings.Contains(c.want.Flags, "tc") {
-				return // fits over TCP
-			}
-			if got := exchange(t, dnsd.TCP, addr, c.packet); !slices.Equal(got, response) {
-				t.Errorf("over TCP %x, want %x", got, response)
+			for _, over := range []dnsd.Transport{dnsd.UDP, dnsd.TCP} {
+				if over == dnsd.TCP && strings.Contains(c.want.Flags, "tc") {
+					continue // fits
+				}
+				response, _ := dnsd.Answer(nil, c.packet, over, v)
+				if diff := cmp.Diff(c.over(over), words(t, c.packet, response)); diff != "" {
+					t.Errorf("%s over %s (-want +got):\n%s", c.rule, over, diff)
+				}
+				if got := exchange(t, over, addr, c.packet); !slices.Equal(got, response) {
+					t.Errorf("over %s %x, want %x", over, got, response)
+				}
 			}
 		})
 	}
+}
+
+// TestExtendedErrorsAreSpared refuses who may be forged no more than he asked, and
+// tells all others why.
+func TestExtendedErrorsAreSpared(t *testing.T) {
+	t.Parallel()
+	v := ruledView(t, dnsd.Rules{})
+	p := newPaths(v)
+	good := cookieOf(t, exchangeWith(t, v, cookieOption(firstCookie)))
+	long := append([]byte{0, 100, 0, 10}, make([]byte, 10)...) // longer than what would be told
+	const why = " ede 20"
+	for _, c := range []struct {
+		name    string
+		options []byte
+		over    dnsd.Transport
+		want    string
+	}{
+		{"who may be forged", nil, dnsd.UDP, optPlain},
+		{"over TCP", nil, dnsd.TCP, optPlain + why},
+		{"a client's cookie", cookieOption(firstCookie), dnsd.UDP, optPlain + " option 10"},
+		{"a wrong cookie", cookieOption(wrongCookie), dnsd.UDP, optPlain + " option 10"},
+		{"a good cookie", cookieOption(good), dnsd.UDP, optPlain + " option 10" + why},
+		{"a long question", long, dnsd.UDP, optPlain + why},
+	} {
+		request := askWith("www.example.net.", dns.TypeA, c.options...)
+		response, _ := dnsd.Answer(nil, request, c.over, v)
+		want := reply{Rcode: "REFUSED", Additional: []string{c.want}}
+		if diff := cmp.Diff(want, words(t, request, response)); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", c.name, diff)
+		}
+		p.check(t, request)
+	}
+}
+
+// exchangeWith returns the answer for the zone's own name to a question with options.
+func exchangeWith(t *testing.T, v dnsd.View, options []byte) []byte {
+	t.Helper()
+	response, _ := dnsd.Answer(nil, askWith(soaAsk, dns.TypeSOA, options...), dnsd.UDP, v)
+	return response
 }
 
 // TestAnswerFits asks for more and more until it does not fit any more, with

@@ -22,9 +22,8 @@ func newLimiter() *limiter {
 	return &limiter{secret: rand.Uint64() | 1, rates: newCounters(rateBits, rateWindow), quotas: newCounters(quotaBits, quotaWindow)}
 }
 
-// weigh asks the limits about a question, and notes the result in it. Those who
-// have shown that their address is theirs, by a cookie or over TCP, can make us
-// send nothing to others, so rates do not concern them.
+// weigh asks the limits about a question, and notes the result in it. Who can make
+// us send nothing to others is not concerned by rates.
 func (l *limiter) weigh(q *request, over Transport, v *View) {
 	if v.Rules == nil || !v.Client.IsValid() || q.access != nil && q.access.Action == Allow {
 		return
@@ -38,7 +37,7 @@ func (l *limiter) weigh(q *request, over Transport, v *View) {
 			q.limit = exhausted
 		}
 	}
-	if over == TCP || q.cookies == GoodCookie {
+	if q.proven(over) {
 		return
 	}
 	if over := max(l.excess(r.All, l.mix(client), now), l.excess(r.Same, l.hashName(client, q.name), now)); over > 0 {

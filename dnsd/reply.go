@@ -12,6 +12,9 @@ import (
 // (RFC 8914 §4.1).
 const noError = -1
 
+// extendedSize is the data of an extended error without words (RFC 8914 §2).
+const extendedSize = 2
+
 // reply is an answer before it is put on the wire. It owns its records: the
 // packer writes into them.
 type reply struct {
@@ -33,6 +36,18 @@ type reply struct {
 // failure is a reply that has nothing but an rcode.
 func failure(kind Kind, rcode, extended int) reply {
 	return reply{kind: kind, rcode: rcode, extended: extended}
+}
+
+// spare leaves the extended error out of a reply that tells nothing else and would
+// be longer with it than its question, unless who asks is known to be himself: it
+// would pay to ask in somebody's name, for nothing that he is owed (RFC 8914 §3).
+func (r *reply) spare(q *request, over Transport) {
+	if r.extended == noError || q.proven(over) || len(r.answer)+len(r.authority)+len(r.additional) > 0 {
+		return
+	}
+	if headerSize+len(q.question)+q.optSize()+optionHead+extendedSize+len(r.words) > len(q.packet) {
+		r.extended = noError
+	}
 }
 
 // append puts the reply on the wire behind dst, in at most limit bytes. What
@@ -142,7 +157,7 @@ func appendOPT(dst []byte, q *request, rcode, extended int, words string) []byte
 		dst = append(appendOption(dst, dns.EDNS0NSID, len(q.nsid)), q.nsid...)
 	}
 	if extended != noError { // RFC 8914 §2
-		dst = appendOption(dst, dns.EDNS0EDE, 2+len(words))
+		dst = appendOption(dst, dns.EDNS0EDE, extendedSize+len(words))
 		dst = append(binary.BigEndian.AppendUint16(dst, uint16(extended)), words...)
 	}
 	binary.BigEndian.PutUint16(dst[start-2:], uint16(len(dst)-start))

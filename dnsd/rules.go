@@ -61,6 +61,10 @@ func (v *View) examine(q *request) {
 // a server cookie alone (RFC 7873 §5.4).
 func (q *request) asksForCookie(questions int) bool { return questions == 0 && q.edns.cookie != nil }
 
+// proven reports whether who asks has shown that his address is his, by a cookie of
+// ours or over TCP: then what we send cannot go to somebody else.
+func (q *request) proven(over Transport) bool { return over == TCP || q.cookies == GoodCookie }
+
 // plain reports whether the rules leave the answer to the question alone.
 func (q *request) plain(r *Rules) bool {
 	return q.limit == within && q.signed == 0 && (q.access == nil || q.access.Action == Allow) && !q.wantsCookie(UDP, r)

@@ -3,6 +3,7 @@ package dnsd_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,10 @@ func TestAccess(t *testing.T) {
 			}
 			request := askWith(name, dns.StringToType[qtype])
 			for _, over := range []dnsd.Transport{dnsd.UDP, dnsd.TCP} {
+				want := want
+				if over == dnsd.UDP && strings.HasPrefix(want, "REFUSED") {
+					want = "REFUSED" // why would make it longer than the question
+				}
 				response, _ := dnsd.Answer(nil, request, over, v)
 				if got := short(t, request, response); got != want {
 					t.Errorf("%s, %s over %s: %s, want %s", c.rule, ask, over, got, want)
