@@ -1,117 +1,288 @@
 package listing_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// What strace does to one system call of a child: an error in its place, or the
-// end of the process.
+// injection is what strace does to one system call of a child: an error in its
+// place, or the end of the process.
 type injection struct {
-	call, what string
-	times      int // in a row; 0: once
+	scope scope
+	call  string
+	what  string
+	times int // in a row; 0: once
 }
 
-func (i injection) argument(when int) string {
-	last := ""
-	if i.times > 1 {
-		last = fmt.Sprintf("..%d", when+i.times-1)
+// scope is a child, and which of its files are looked at.
+type scope string
+
+const (
+	onStore  scope = "the store"           // while the tasks are done
+	onCopy   scope = "a compaction's copy" // until it has the name of the store
+	onFolder scope = "the folder"          // that both are in
+	onMaking scope = "a new store"         // whatever its name is
+)
+
+func (s scope) work() work {
+	switch s {
+	case onStore:
+		return workTasks
+	case onMaking:
+		return workMake
 	}
-	return fmt.Sprintf("inject=%s:%s:when=%d%s", i.call, i.what, when, last)
+	return workCompact
 }
+
+// paths are arguments of strace: calls that have nothing to do with these are not
+// counted.
+func (i injection) paths(v *victim) []string {
+	switch {
+	case i.call == "write":
+		return []string{"-P", v.acks}
+	case i.scope == onStore:
+		return []string{"-P", v.store}
+	case i.scope == onCopy:
+		return []string{"-P", v.store + ".compacting"}
+	case i.scope == onFolder:
+		return []string{"-P", v.dir}
+	}
+	return nil
+}
+
+const (
+	diskError = "error=EIO"
+	diskFull  = "error=ENOSPC"
+	death     = "signal=KILL"
+)
 
 var injections = []injection{
-	{call: "pwrite64", what: "error=EIO"},
-	{call: "pwrite64", what: "error=ENOSPC", times: 7}, // the disk is full, then there is room again
-	{call: "fdatasync", what: "error=EIO"},
-	{call: "fsync", what: "error=EIO"},
-	{call: "ftruncate", what: "error=ENOSPC", times: 2},
-	{call: "pwrite64", what: "signal=KILL"},
-	{call: "fdatasync", what: "signal=KILL"},
-	{call: "ftruncate", what: "signal=KILL"},
-	{call: "fsync", what: "signal=KILL"},
-	{call: "write", what: "signal=KILL"}, // all is done but to say so
+	{onStore, "pwrite64", diskError, 0},
+	{onStore, "pwrite64", diskFull, 3}, // then there is room again
+	{onStore, "fdatasync", diskError, 0},
+	{onStore, "fdatasync", diskFull, 2},
+	{onStore, "fsync", diskError, 0},
+	{onStore, "ftruncate", diskError, 0},
+	{onStore, "ftruncate", diskFull, 2},
+	{onStore, "openat", diskError, 0},
+	{onStore, "mmap", "error=ENOMEM", 0},
+	{onStore, "pwrite64", death, 0},
+	{onStore, "fdatasync", death, 0},
+	{onStore, "fsync", death, 0},
+	{onStore, "ftruncate", death, 0},
+	{onStore, "write", death, 0}, // all is done but to say so
+
+	{onCopy, "pwrite64", diskError, 0},
+	{onCopy, "pwrite64", diskFull, 3},
+	{onCopy, "fdatasync", diskError, 0},
+	{onCopy, "openat", diskError, 0},
+	{onCopy, "mmap", "error=ENOMEM", 0},
+	{onCopy, "renameat", diskError, 0},
+	{onCopy, "renameat", diskFull, 0},
+	{onCopy, "unlinkat", diskError, 0},
+	{onCopy, "pwrite64", death, 0},
+	{onCopy, "fdatasync", death, 0},
+	{onCopy, "renameat", death, 0},
+
+	{onFolder, "openat", diskError, 0},
+	{onFolder, "fsync", diskError, 0},
+	{onFolder, "fsync", death, 0},
+
+	{onMaking, "pwrite64", diskError, 0},
+	{onMaking, "pwrite64", diskFull, 2},
+	{onMaking, "fdatasync", diskError, 0},
+	{onMaking, "fsync", diskError, 0},
+	{onMaking, "ftruncate", diskFull, 0},
+	{onMaking, "linkat", diskError, 0},
+	{onMaking, "unlinkat", diskError, 0},
+	{onMaking, "pwrite64", death, 0},
+	{onMaking, "fdatasync", death, 0},
+	{onMaking, "fsync", death, 0},
+	{onMaking, "ftruncate", death, 0},
+	{onMaking, "linkat", death, 0},
+	{onMaking, "unlinkat", death, 0},
 }
 
-// Every write, fsync and ftruncate fails once, or is the last thing that the
-// process does. A child that lives goes on and does all its tasks in the end.
+func (i injection) String() string { return fmt.Sprintf("%s of %s on %s", i.what, i.call, i.scope) }
+
+// arguments are those of strace that count the calls, and strike the one at a
+// position; at 0 none.
+func (i injection) arguments(v *victim, at int) []string {
+	out := append(i.paths(v), "-e", "trace="+i.call)
+	switch {
+	case at == 0:
+		return out
+	case i.times > 1:
+		return append(out, "-e", fmt.Sprintf("inject=%s:%s:when=%d..%d", i.call, i.what, at, at+i.times-1))
+	}
+	return append(out, "-e", fmt.Sprintf("inject=%s:%s:when=%d", i.call, i.what, at))
+}
+
+// attempt is one position of one kind.
+type attempt struct {
+	injection
+	at int
+}
+
+// tally counts what was tried of each kind.
+type tally struct {
+	mu            sync.Mutex
+	tried, struck map[injection]int
+}
+
+const faultWorkers = 4 // most of their time they wait for a disk that fails
+
+// Every write, sync, change of size, and whatever else matters, of a store that is
+// worked on, that is compacted meanwhile, and that is made, fails once or is the
+// last thing that the process does. A child that lives goes on and does all its
+// tasks in the end; and then everything acknowledged is there, and nothing by half.
 //
 // strace counts the calls of each thread, so that one position is that of several
-// calls: the writer's, and that of who opens the file and closes it. As many
-// positions are tried as there were calls in all.
+// calls: the writer's, and that of who opens the file and closes it.
 func TestInjectedFaults(t *testing.T) {
 	t.Parallel()
-	v := newVictim(t)
-	calls := v.record(t)
-	positions := map[string]int{
-		"pwrite64": count(calls, "pwrite64"), "write": count(calls, "ack"),
-		"fdatasync": count(calls, "sync"), "ftruncate": count(calls, "ftruncate"), "fsync": count(calls, "ftruncate"),
+	victims := map[work]*victim{}
+	for _, work := range []work{workMake, workTasks, workCompact} {
+		victims[work] = newVictim(t, work)
 	}
 	every := long(t, 1) >= 10
 	r := randomOf(t)
-	tried, total, none := 0, 0, 0
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	queue := make(chan attempt)
+	sum := tally{tried: map[injection]int{}, struck: map[injection]int{}}
+	var workers sync.WaitGroup
+	for range faultWorkers {
+		workers.Go(func() {
+			for one := range queue {
+				if err := sum.strike(ctx, t, victims[one.scope.work()], one); err != nil && ctx.Err() == nil {
+					t.Errorf("%s, position %d: %v", one.injection, one.at, err)
+					cancel()
+				}
+			}
+		})
+	}
 	for _, one := range injections {
-		all := r.Perm(positions[one.call])
+		most, err := victims[one.scope.work()].strike(ctx, t, attempt{one, 0})
+		if err != nil || most.calls == 0 {
+			t.Errorf("%s: nothing to strike, %v", one, err)
+			break
+		}
+		all := r.Perm(most.calls)
 		if !every {
-			all = all[:min(len(all), 1)]
+			all = all[:1]
 		}
-		struck := 0
 		for _, at := range all {
-			if v.inject(t, one, at+1) {
-				struck++
-			}
-			if t.Failed() {
-				t.Fatalf("with %s", one.argument(at+1))
-			}
+			queue <- attempt{one, at + 1}
 		}
-		if struck == 0 {
-			none++
-		}
-		tried, total = tried+len(all), total+struck
-		t.Logf("%s %s: of %d calls %d were tried, and %d of them struck", one.call, one.what, positions[one.call], len(all), struck)
 	}
-	if total == 0 || every && none > 0 {
-		t.Errorf("%d faults struck, and %d kinds of them not once", total, none)
-	}
-	t.Logf("%d of %d faults struck; the others lie beyond the last call of a thread", total, tried)
+	close(queue)
+	workers.Wait()
+	sum.report(t, every)
 }
 
-// inject reports whether the fault was met. If not, the child must have made fewer
-// calls.
-func (v *victim) inject(t *testing.T, one injection, when int) bool {
+func (s *tally) strike(ctx context.Context, t *testing.T, v *victim, one attempt) error {
 	t.Helper()
-	c := v.fresh(t)
-	log, whole := c.strace(t, "-P", c.acks, "-e", "trace=pwrite64,write,ftruncate,fdatasync,fsync", "-e", one.argument(when))
-	acked := c.acked(t)
-	if whole && len(acked) != tortureTasks {
-		t.Errorf("the child ended with %d of %d tasks done", len(acked), tortureTasks)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	got, err := v.strike(ctx, t, one)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tried[one.injection]++
+	if got.struck {
+		s.struck[one.injection]++
+	}
+	return nil
+}
+
+func (s *tally) report(t *testing.T, every bool) {
+	t.Helper()
+	tried, struck, never := 0, 0, 0
+	for _, one := range injections {
+		tried, struck = tried+s.tried[one], struck+s.struck[one]
+		if s.struck[one] == 0 {
+			never++
+		}
+		if every {
+			t.Logf("faults: %s: %d positions, %d struck", one, s.tried[one], s.struck[one])
+		}
+	}
+	if struck == 0 || every && never > 0 {
+		t.Errorf("%d faults struck, and %d kinds of them not once", struck, never)
+	}
+	t.Logf("faults: %d of %d struck, of %d kinds; the others lie beyond the last call of a thread; nothing was lost", struck, tried, len(injections))
+}
+
+// outcome is what came of a child: whether it was struck, and the calls of the
+// thread that made most.
+type outcome struct {
+	struck bool
+	calls  int
+}
+
+// strike runs one child, and looks at what it leaves.
+func (v *victim) strike(ctx context.Context, t *testing.T, one attempt) (out outcome, err error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(v.dir, "f")
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c, err := v.fresh(dir)
+	if err != nil {
+		return out, err
+	}
+	end, err := c.strace(ctx, one.arguments(c, one.at)...)
+	if err != nil {
+		return out, err
+	}
+	if out, err = readOutcome(end, one.call); err != nil {
+		return out, err
+	}
+	if !out.struck && one.at > 0 && out.calls >= one.at {
+		return out, fmt.Errorf("a thread made %d calls, and this one was not struck", out.calls)
+	}
+	acked, err := c.acked()
+	switch {
+	case err != nil:
+		return out, err
+	case end.whole && c.work != workMake && len(acked) != tortureTasks:
+		return out, fmt.Errorf("the child ended with %d of %d tasks done", len(acked), tortureTasks)
 	}
 	if err := examine(t, c.store, c.before, acked); err != nil {
-		t.Error(err)
+		return out, err
 	}
-	struck := !whole || logHas(t, log, "INJECTED")
-	if most := mostCalls(t, log, one.call); !struck && most >= when {
-		t.Errorf("a thread made %d calls of %s, and the %dth was not struck", most, one.call, when)
+	if _, err := os.Stat(c.store + ".compacting"); !errors.Is(err, fs.ErrNotExist) {
+		return out, fmt.Errorf("what a compaction left is still there: %w", err)
 	}
-	return struck
+	return out, nil
 }
 
-// mostCalls counts the calls that one thread made, of that which made most.
-func mostCalls(t *testing.T, log, name string) (most int) {
-	t.Helper()
-	text, err := os.ReadFile(log)
+// readOutcome reads a log of strace.
+func readOutcome(end ended, call string) (out outcome, err error) {
+	text, err := os.ReadFile(end.log)
 	if err != nil {
-		t.Fatal(err)
+		return out, err
 	}
+	out.struck = !end.whole || bytes.Contains(text, []byte("INJECTED"))
 	byThread := map[string]int{}
 	for line := range strings.Lines(string(text)) {
-		if m := callBegun.FindStringSubmatch(line); m != nil && m[1] == name {
-			thread, _, _ := strings.Cut(line, " ")
+		thread, rest, _ := strings.Cut(line, " ")
+		if strings.HasPrefix(strings.TrimSpace(rest), call+"(") {
 			byThread[thread]++
-			most = max(most, byThread[thread])
+			out.calls = max(out.calls, byThread[thread])
 		}
 	}
-	return most
+	return out, nil
 }

@@ -14,16 +14,23 @@ import (
 // disk.
 func (v *victim) record(t *testing.T) []call {
 	t.Helper()
-	c := v.fresh(t)
-	log, whole := c.strace(t, "-xx", "-s", "16777216", "-P", c.acks, "-e", "trace=pwrite64,write,ftruncate,fdatasync,fsync")
-	if !whole {
-		t.Fatal("the child did not end by itself")
+	c, err := v.fresh(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	calls := readCalls(t, log)
+	end, err := c.strace(t.Context(), "-xx", "-s", "16777216", "-P", c.store, "-P", c.acks, "-e", "trace=pwrite64,write,ftruncate,fdatasync,fsync")
+	if err != nil || !end.whole {
+		t.Fatalf("the child did not end by itself: %v", err)
+	}
+	calls := readCalls(t, end.log)
 	if got := count(calls, "ack"); got != tortureTasks || count(calls, "sync") < 20 || count(calls, "pwrite64") < 50 {
 		t.Fatalf("%d acknowledgements, %d syncs, %d writes", got, count(calls, "sync"), count(calls, "pwrite64"))
 	}
-	if err := examine(t, c.store, c.before, c.acked(t)); err != nil {
+	acked, err := c.acked()
+	if err == nil {
+		err = examine(t, c.store, c.before, acked)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return calls
@@ -70,7 +77,11 @@ func lose(t *testing.T, r *rand.Rand, base []byte, calls []call, ignoreSync bool
 	for i, c := range calls {
 		switch c.name {
 		case "ack":
-			acked = append(acked, parseAcks(t, string(c.data))...)
+			more, err := parseAcks(string(c.data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			acked = append(acked, more...)
 		case "sync":
 			last = i
 		}
@@ -96,11 +107,7 @@ func TestPowerLoss(t *testing.T) {
 	if long(t, 1) > 1 {
 		perRun = 60
 	}
-	v := newVictim(t)
-	base, err := os.ReadFile(v.store)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := newVictim(t, workTasks)
 	r := randomOf(t)
 	path := filepath.Join(v.dir, "image.db")
 	images, controls, failed := 0, 0, 0
@@ -108,13 +115,13 @@ func TestPowerLoss(t *testing.T) {
 		calls := v.record(t)
 		for range perRun {
 			images++
-			acked := lose(t, r, base, calls, false, path)
+			acked := lose(t, r, v.data, calls, false, path)
 			if err := examine(t, path, v.before, acked); err != nil {
 				t.Fatalf("image %d: %v", images, err)
 			}
 			if images%2 == 0 {
 				controls++
-				acked := lose(t, r, base, calls, true, path)
+				acked := lose(t, r, v.data, calls, true, path)
 				if examine(t, path, nil, acked) != nil {
 					failed++
 				}

@@ -3,6 +3,7 @@ package listing_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -14,36 +15,48 @@ import (
 	"testing"
 )
 
-// strace runs a child of the victim under strace with more arguments, and returns
-// its log and whether the child ended by itself.
-func (v *victim) strace(t *testing.T, args ...string) (log string, whole bool) {
+// straceTool returns the tool, where it may trace.
+func straceTool(t *testing.T) string {
 	t.Helper()
+	lacking := t.Skipf
+	if os.Getenv("BACKSCATTER_PEERS") == "require" {
+		lacking = t.Fatalf
+	}
 	tool, err := exec.LookPath("strace")
 	if err != nil {
-		if os.Getenv("BACKSCATTER_PEERS") == "require" {
-			t.Fatal("strace is not installed (Debian package strace), and BACKSCATTER_PEERS=require")
-		}
-		t.Skip("strace is not installed (Debian package strace)")
+		lacking("strace is not installed (Debian package strace)")
 	}
+	if out, err := exec.CommandContext(t.Context(), tool, "-o", os.DevNull, "/proc/self/exe", "--version").CombinedOutput(); err != nil {
+		lacking("strace may not trace here: %s", out)
+	}
+	return tool
+}
+
+// ended is how a child of strace ended.
+type ended struct {
+	log   string // of strace
+	whole bool   // by itself
+}
+
+// strace runs a child of the victim under strace with more arguments. The error
+// tells what the child itself found wrong.
+func (v *victim) strace(ctx context.Context, args ...string) (ended, error) {
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		return ended{}, err
 	}
-	log = filepath.Join(v.dir, "strace.log")
-	args = append([]string{"-f", "-qq", "-o", log, "-P", v.store}, args...)
+	out := ended{log: filepath.Join(v.dir, "strace.log")}
+	args = append([]string{"-f", "-qq", "-o", out.log}, args...)
 	args = append(args, "--", self, "-test.run=^TestTortureChild$", "-test.timeout=60s")
-	cmd := exec.CommandContext(t.Context(), tool, args...)
-	cmd.Env = append(cmd.Environ(), tortureStore+"="+v.store, tortureAcks+"="+v.acks, "GORACE=atexit_sleep_ms=0")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	if err != nil && strings.Contains(out.String(), "ptrace") {
-		t.Skipf("strace may not trace here: %s", out.String())
+	cmd := exec.CommandContext(ctx, v.tool, args...)
+	cmd.Env = append(cmd.Environ(), tortureStore+"="+v.store, tortureAcks+"="+v.acks, tortureWork+"="+string(v.work), "GORACE=atexit_sleep_ms=0")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	out.whole = cmd.Run() == nil
+	if text := said.String(); strings.Contains(text, "--- FAIL") || strings.Contains(text, "panic:") {
+		return out, fmt.Errorf("strace %v: the child says:\n%s", args, text)
 	}
-	if strings.Contains(out.String(), "--- FAIL") || strings.Contains(out.String(), "panic:") {
-		t.Errorf("strace %v: the child says:\n%s", args, out.String())
-	}
-	return log, err == nil
+	return out, ctx.Err()
 }
 
 // A call is what a child did to its disk, or that it said what was acknowledged.
@@ -129,12 +142,3 @@ func count(calls []call, name string) (n int) {
 }
 
 func (c call) String() string { return fmt.Sprintf("%s of %d at %d", c.name, len(c.data), c.offset) }
-
-func logHas(t *testing.T, log, text string) bool {
-	t.Helper()
-	b, err := os.ReadFile(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes.Contains(b, []byte(text))
-}

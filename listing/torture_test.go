@@ -28,6 +28,16 @@ import (
 const (
 	tortureStore = "BACKSCATTER_TORTURE_STORE" // path of the store
 	tortureAcks  = "BACKSCATTER_TORTURE_ACKS"  // path of the file for what was acknowledged
+	tortureWork  = "BACKSCATTER_TORTURE_WORK"  // one of the following
+)
+
+// work is what a child does, and a victim is made for.
+type work string
+
+const (
+	workMake    work = "make"    // it makes the store, and no more
+	workTasks   work = "tasks"   // it does its tasks
+	workCompact work = "compact" // it does them while the store is compacted
 )
 
 const (
@@ -62,22 +72,28 @@ func (n task) order() listing.Order {
 	return listing.Order{By: operator.By, Reason: n.String()}
 }
 
+// insist tries again until it works, for as long as the error is one that goes by.
+func insist(t *testing.T, what fmt.Stringer, goesBy func(error) bool, fn func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if !goesBy(err) || time.Now().After(deadline) {
+			t.Errorf("%s: %v", what, err)
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
 // do does the task until it is done.
 func (n task) do(t *testing.T, s *listing.Store, now time.Time) {
 	t.Helper()
-	try := func(fn func() error) {
-		deadline := time.Now().Add(20 * time.Second)
-		for {
-			err := fn()
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, listing.ErrUnavailable) || time.Now().After(deadline) {
-				t.Fatalf("%s: %v", n, err)
-			}
-			<-time.After(10 * time.Millisecond)
-		}
-	}
+	unavailable := func(err error) bool { return errors.Is(err, listing.ErrUnavailable) }
+	try := func(fn func() error) { insist(t, n, unavailable, fn) }
 	list := func() error {
 		_, err := s.List(t.Context(), n.order(), []listing.Manual{{Key: n.key(t)}})
 		return err
@@ -147,30 +163,64 @@ func tell(s *listing.Store) (*told, error) {
 	return out, err
 }
 
-// TestTortureChild is the child.
+func (w work) String() string { return "work " + string(w) }
+
+// anything goes by: a fault is there for some calls only.
+func anything(error) bool { return true }
+
+// TestTortureChild is the child. Whoever speaks to the disk stays in a thread of
+// its own, since strace counts system calls by thread.
 func TestTortureChild(t *testing.T) {
-	path := os.Getenv(tortureStore)
+	path, work := os.Getenv(tortureStore), work(os.Getenv(tortureWork))
 	if path == "" {
 		t.Skip("it is a part of other tests")
 	}
-	s, err := listing.Open(path, listing.Options{Settings: eager()})
-	if err != nil {
-		t.Fatal(err)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var s *listing.Store
+	insist(t, work, anything, func() (err error) {
+		s, err = listing.Open(path, listing.Options{Settings: eager()})
+		return err
+	})
+	if s == nil {
+		return
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- s.Run(ctx)
+	}()
+	if work != workMake {
+		labour(t, s, work)
+	}
+	cancel()
+	if err := errors.Join(<-done, s.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// labour does all tasks, and says of each that it is done.
+func labour(t *testing.T, s *listing.Store, work work) {
+	t.Helper()
 	acks, err := os.OpenFile(os.Getenv(tortureAcks), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer acks.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // strace counts system calls by thread
-		defer runtime.UnlockOSThread()
-		done <- s.Run(ctx)
-	}()
 	queue := make(chan task)
 	var workers sync.WaitGroup
+	if work == workCompact {
+		workers.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			insist(t, work, anything, func() error {
+				_, err := s.Compact(t.Context(), operator, silent)
+				return err
+			})
+		})
+	}
 	for range tortureWorkers {
 		workers.Go(func() {
 			for n := range queue {
@@ -186,64 +236,67 @@ func TestTortureChild(t *testing.T) {
 	}
 	close(queue)
 	workers.Wait()
-	cancel()
-	if err := errors.Join(<-done, s.Close()); err != nil {
-		t.Error(err)
-	}
 }
 
-// victim is a store for children, with something in it already.
+// victim is a store for children, with something in it already, unless they are to
+// make it.
 type victim struct {
+	tool             string // strace
+	work             work
 	dir, store, acks string
+	data             []byte // of the store
 	before           *listing.Snapshot
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, work work) *victim {
 	t.Helper()
-	dir := t.TempDir()
-	v := &victim{dir: dir, store: filepath.Join(dir, "listing.db"), acks: filepath.Join(dir, "acks")}
+	v := &victim{tool: straceTool(t), work: work}
+	v.place(t.TempDir())
+	if work == workMake {
+		return v
+	}
 	s := open(t, v.store, eager())
 	for n := range 30 {
 		s.observe(bounce(1000+n, fmt.Sprintf("192.0.2.%d", 100+n), time.Now()))
 	}
 	v.before = s.Snapshot()
 	s.stop()
+	v.data = read(t, v.store)
 	return v
 }
 
-// fresh copies the store to a place of its own.
-func (v *victim) fresh(t *testing.T) *victim {
-	t.Helper()
-	dir := t.TempDir()
-	c := &victim{dir: dir, store: filepath.Join(dir, "listing.db"), acks: filepath.Join(dir, "acks"), before: v.before}
-	copyFile(t, v.store, c.store)
-	copyFile(t, v.store+".made", c.store+".made")
-	if err := os.WriteFile(c.acks, nil, 0o600); err != nil {
-		t.Fatal(err)
+func (v *victim) place(dir string) {
+	v.dir, v.store, v.acks = dir, filepath.Join(dir, "listing.db"), filepath.Join(dir, "acks")
+}
+
+// fresh copies the store to an empty folder.
+func (v *victim) fresh(dir string) (*victim, error) {
+	c := *v
+	c.place(dir)
+	if err := os.WriteFile(c.acks, nil, 0o600); err != nil || v.data == nil {
+		return &c, err
 	}
-	return c
+	return &c, errors.Join(os.WriteFile(c.store, v.data, 0o600), os.WriteFile(c.store+".made", nil, 0o600))
 }
 
 // acked reads what a child was told.
-func (v *victim) acked(t *testing.T) []task {
-	t.Helper()
+func (v *victim) acked() ([]task, error) {
 	text, err := os.ReadFile(v.acks)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return parseAcks(t, string(text))
+	return parseAcks(string(text))
 }
 
-func parseAcks(t *testing.T, text string) (out []task) {
-	t.Helper()
+func parseAcks(text string) (out []task, err error) {
 	for line := range strings.Lines(text) {
 		var n task
 		if _, err := fmt.Sscanf(line, "%d\n", (*int)(&n)); err != nil {
-			t.Fatalf("acknowledged is %q", line)
+			return nil, fmt.Errorf("acknowledged is %q", line)
 		}
 		out = append(out, n)
 	}
-	return out
+	return out, nil
 }
 
 // examine opens a store and says what is wrong with it: everything acknowledged
