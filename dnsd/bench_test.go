@@ -32,6 +32,9 @@ func questions(b *testing.B) []asked {
 		{"listed_ipv6", packed(b, question(nibbles("2001:db8:0:1::25"), dns.TypeA))},
 		{"unlisted", packed(b, question("65.2.0.192.bl.example.", dns.TypeA))},
 		{"partial", edns("2.0.192.bl.example.", dns.TypeNS)},
+		{"no_address", packed(b, question("www.example.org.bl.example.", dns.TypeA))},
+		{"name_server", edns("ns1.bl.example.", dns.TypeAAAA)},
+		{"status", packed(b, question("_status.bl.example.", dns.TypeTXT))},
 		{"refused", packed(b, question("www.example.net.", dns.TypeA))},
 		{"malformed", raw(0, [4]uint16{1})},
 	}

@@ -100,7 +100,9 @@ func (w *worker) quick(packet []byte, q *request) ([]byte, Verdict, bool) {
 			verdict.Rcode = dns.RcodeNameError
 		}
 		ok = w.shaped(&d, zone, cut, negativeShape)
-	default:
+	case kind == zonefile.None:
+		ok = w.host(&d, zone, cut, &verdict)
+	default: // _status, which tells an age
 		return nil, Verdict{}, false
 	}
 	if !ok {
@@ -112,12 +114,28 @@ func (w *worker) quick(packet []byte, q *request) ([]byte, Verdict, bool) {
 // shaped answers with a shape of the zone.
 func (w *worker) shaped(d *draft, zone *zonefile.Zone, cut, which int) bool {
 	s, err := w.library.get(&w.view, zone, which)
-	if err != nil || !s.usable || len(d.out)+len(s.tail) > d.room {
+	return err == nil && d.fill(s, cut)
+}
+
+// host answers for the name of a name server that lies in the zone, which
+// resolvers ask for as often as its address has left their caches, and for what is
+// no name at all: a list of addresses is often asked for domains.
+func (w *worker) host(d *draft, zone *zonefile.Zone, cut int, verdict *Verdict) bool {
+	s, known, err := w.library.host(&w.view, zone, d.asked.name, d.asked.qtype)
+	switch {
+	case err != nil:
 		return false
+	case s != nil:
+		verdict.Kind = Apex
+		return d.fill(s, 0) // its names point to the question's
+	case known:
+		verdict.Kind = Apex
+	case w.view.Zones.HasBelow(d.asked.name):
+		verdict.Kind = Partial
+	default:
+		verdict.Kind, verdict.Rcode = NoAddress, dns.RcodeNameError
 	}
-	d.records = s.records
-	d.out = s.appendTo(d.out, cut)
-	return true
+	return w.shaped(d, zone, cut, negativeShape)
 }
 
 // listed answers for an address that is listed.
@@ -153,6 +171,16 @@ type draft struct {
 	room    int    // how long it may be without an OPT record
 	asked   *request
 	records [3]uint16
+}
+
+// fill writes a shape for a name that has so many bytes more than the zone's.
+func (d *draft) fill(s *shape, more int) bool {
+	if !s.usable || len(d.out)+len(s.tail) > d.room {
+		return false
+	}
+	d.records = s.records
+	d.out = s.appendTo(d.out, more)
+	return true
 }
 
 // begin writes a record for the name that was asked, up to the length of its data.

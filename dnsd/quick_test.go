@@ -128,7 +128,7 @@ func checkAll(t *testing.T, p *paths) {
 			p.check(t, packet)
 		}
 	}
-	for _, kind := range []dnsd.Kind{dnsd.Listed, dnsd.Unlisted, dnsd.Partial, dnsd.Apex} {
+	for _, kind := range []dnsd.Kind{dnsd.Listed, dnsd.Unlisted, dnsd.Partial, dnsd.Apex, dnsd.NoAddress} {
 		if p.taken[kind] < 100 {
 			t.Errorf("%s: %d of the answers came from the fast path", kind, p.taken[kind])
 		}
@@ -160,7 +160,7 @@ func TestBothPathsAgreeOnZones(t *testing.T) {
 		}
 		p := newPaths(dnsd.View{Zones: set, Snapshot: snapshot(), Now: base})
 		for _, name := range []string{
-			"", "192.", "2.0.192.", "66.2.0.192.", "65.2.0.192.", "1.0.0.2.", "www.", "_status.", "h.", "ns.",
+			"", "192.", "2.0.192.", "66.2.0.192.", "65.2.0.192.", "1.0.0.2.", "www.", "_status.", "h.", "ns.", "nS.", "x.ns.", "mail.example.org.",
 			strings.TrimSuffix(nibbles("2001:db8:0:1::25"), "bl.example."), strings.TrimSuffix(nibbles("2001:db8:0:2::25"), "bl.example."),
 		} {
 			for _, packet := range allTypes(packed(t, question(name+z.name, dns.TypeA))) {
@@ -169,7 +169,7 @@ func TestBothPathsAgreeOnZones(t *testing.T) {
 				}
 			}
 		}
-		if len(p.taken) != 4 {
+		if len(p.taken) != 5 {
 			t.Errorf("%s: the fast path took only %v", z.name, p.taken)
 		}
 	}
@@ -221,7 +221,7 @@ func TestFastPathAllocatesNothing(t *testing.T) {
 	buffer := make([]byte, 0, 4096)
 	for _, name := range []string{
 		"66.2.0.192.bl.example.", "67.2.0.192.bL.eXAMple.", "65.2.0.192.bl.example.", "200.100.51.198.bl.example.", "2.0.0.127.bl.example.",
-		"2.0.192.bl.example.", "bl.example.", nibbles("2001:db8:0:1::25"), nibbles("2001:db8:0:2::25"), mapped66, "66.2.0.192.bounce.bl.example.",
+		"2.0.192.bl.example.", "bl.example.", "ns1.bl.example.", "NS1.bl.eXample.", "www.example.org.bl.example.", nibbles("2001:db8:0:1::25"), nibbles("2001:db8:0:2::25"), mapped66, "66.2.0.192.bounce.bl.example.",
 	} {
 		for _, qtype := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeANY, dns.TypeMX} {
 			for _, packet := range withEDNS(packed(t, question(name, qtype)))[:10] {

@@ -30,10 +30,22 @@ const (
 	negativeShape = len(shapedTypes) - 1
 )
 
+// hostTypes are the types that the name of a name server has an answer of its own
+// for, where it has such an address.
+var hostTypes = [...]uint16{dns.TypeA, dns.TypeAAAA, dns.TypeANY}
+
 // shapes are those of one zone at one sequence, each made when it is first used.
 type shapes struct {
 	sequence uint64
 	all      [len(shapedTypes)]shape
+	hosts    []hostShapes
+	hosted   bool // hosts were made
+}
+
+// hostShapes are those of a name server whose name lies in the zone.
+type hostShapes struct {
+	name []byte // on the wire, without the root label
+	all  [len(hostTypes)]shape
 }
 
 // library keeps the shapes of a set of zones. It belongs to one worker.
@@ -42,9 +54,8 @@ type library struct {
 	byZone map[*zonefile.Zone]*shapes
 }
 
-// get returns a shape that the view answers with, or nil if there is none that
-// fits its size.
-func (l *library) get(v *View, zone *zonefile.Zone, which int) (*shape, error) {
+// of returns the shapes of a zone that the view answers with.
+func (l *library) of(v *View, zone *zonefile.Zone) *shapes {
 	if l.zones != v.Zones {
 		l.zones, l.byZone = v.Zones, make(map[*zonefile.Zone]*shapes)
 	}
@@ -57,14 +68,89 @@ func (l *library) get(v *View, zone *zonefile.Zone, which int) (*shape, error) {
 	if sequence := v.Snapshot.Sequence(); all.sequence != sequence {
 		*all = shapes{sequence: sequence}
 	}
-	s := &all.all[which]
+	return all
+}
+
+// get returns a shape of a zone's own name.
+func (l *library) get(v *View, zone *zonefile.Zone, which int) (*shape, error) {
+	s := &l.of(v, zone).all[which]
 	if !s.made {
 		var err error
-		if *s, err = makeShape(v, zone, shapedTypes[which]); err != nil {
+		if *s, err = makeShape(v, zone.Name, shapedTypes[which]); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// host returns the answer for a name server of the zone, or nil where that has
+// nothing of the type; and whether the name is one at all.
+func (l *library) host(v *View, zone *zonefile.Zone, name []byte, qtype uint16) (s *shape, known bool, err error) {
+	all := l.of(v, zone)
+	if !all.hosted {
+		if all.hosts, err = makeHosts(v, zone); err != nil {
+			return nil, false, err
+		}
+		all.hosted = true
+	}
+	for i := range all.hosts {
+		h := &all.hosts[i]
+		if !sameWire(h.name, name) {
+			continue
+		}
+		for t, shaped := range hostTypes {
+			if shaped == qtype && h.all[t].records[0] > 0 {
+				return &h.all[t], true, nil
+			}
+		}
+		return nil, true, nil
+	}
+	return nil, false, nil
+}
+
+// sameWire reports whether two names on the wire are the same but for case
+// (RFC 4343 §3). A length is at most 63, so none is a letter.
+func sameWire(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if lowerASCII(a[i]) != lowerASCII(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lowerASCII(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// makeHosts asks the general path for the name servers that have addresses of
+// the zone.
+func makeHosts(v *View, zone *zonefile.Zone) ([]hostShapes, error) {
+	var hosts []hostShapes
+	for _, ns := range zone.NS {
+		if len(zone.HostRecords(ns)) == 0 {
+			continue
+		}
+		h := hostShapes{}
+		for i, qtype := range hostTypes {
+			packet, err := questionFor(dns.Fqdn(ns), qtype)
+			if err != nil {
+				return nil, err
+			}
+			h.name = packet[headerSize : len(packet)-fixedQuestion-1]
+			if h.all[i], err = makeShape(v, dns.Fqdn(ns), qtype); err != nil {
+				return nil, err
+			}
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
 }
 
 // shapeOf returns which shape answers a type for a zone's own name.
@@ -77,15 +163,15 @@ func shapeOf(qtype uint16) int {
 	return negativeShape
 }
 
-// makeShape asks the general path for a zone's own name.
-func makeShape(v *View, zone *zonefile.Zone, qtype uint16) (shape, error) {
-	packet, err := questionFor(zone.Name, qtype)
+// makeShape asks the general path for a name.
+func makeShape(v *View, name string, qtype uint16) (shape, error) {
+	packet, err := questionFor(name, qtype)
 	if err != nil {
 		return shape{}, err
 	}
 	q, ok := parse(packet)
 	if !ok {
-		return shape{}, fmt.Errorf("shape of %s: the question cannot be read", zone.Name)
+		return shape{}, fmt.Errorf("shape of %s: the question cannot be read", name)
 	}
 	r := v.resolve(&q, UDP)
 	out, err := r.pack(nil, &q, false)
