@@ -1,6 +1,7 @@
 package zonefile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -206,13 +207,17 @@ func (z *Zone) ApexRecords(s *listing.Snapshot) []dns.RR {
 	rrs := z.addressRecords(z.Name, z.Addresses)
 	texts := z.Texts
 	if at := s.Decommissioned(); !at.IsZero() {
-		texts = append(slices.Clone(texts), "This list ended on "+at.UTC().Format(time.DateOnly)+
-			". It is empty, its test entries too. Please take it out of your configuration (RFC 6471 section 3.4).")
+		texts = append(slices.Clone(texts), endedText(at))
 	}
 	for _, t := range texts {
 		rrs = append(rrs, &dns.TXT{Hdr: z.header(z.Name, dns.TypeTXT, z.TTLSeconds()), Txt: []string{escape(t)}})
 	}
 	return rrs
+}
+
+func endedText(at time.Time) string {
+	return "This list ended on " + at.UTC().Format(time.DateOnly) +
+		". It is empty, its test entries too. Please take it out of your configuration (RFC 6471 section 3.4)."
 }
 
 // A returns the A record of an entry that [Zone.Lookup] returned, under the
@@ -257,7 +262,7 @@ func (z *Zone) StatusOwner() string { return statusLabel + "." + z.Name }
 // They let any monitor measure a mirror with dig. A mirror of ours tells instead
 // when what it has was made, and how old that is.
 func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
-	told := statusCopied(s)
+	told := z.statusCopied(s)
 	if !z.Copied.IsZero() {
 		return append(told, "mirror="+stamp(z.Copied), fmt.Sprintf("age=%d", max(0, now.Sub(z.Copied))/time.Second))
 	}
@@ -271,8 +276,8 @@ func (z *Zone) Status(s *listing.Snapshot, now time.Time) []string {
 
 // statusCopied is the part of the status that follows from the serial, so that
 // transfers and files can carry it.
-func statusCopied(s *listing.Snapshot) []string {
-	told := statusWords(s.Serial(), s.Time(), s.Len())
+func (z *Zone) statusCopied(s *listing.Snapshot) []string {
+	told := statusWords(s.Serial(), s.Time(), cmp.Or(z.Whole, s.Len()))
 	if at := s.Decommissioned(); !at.IsZero() {
 		told = append(told, "decommissioned="+stamp(at))
 	}
@@ -285,7 +290,7 @@ func statusWords(serial uint32, published time.Time, entries int) []string {
 
 // StatusTXT returns the record that transfers and files carry for _status.
 func (z *Zone) StatusTXT(s *listing.Snapshot) *dns.TXT {
-	return &dns.TXT{Hdr: z.header(z.StatusOwner(), dns.TypeTXT, z.TTLSeconds()), Txt: statusCopied(s)}
+	return &dns.TXT{Hdr: z.header(z.StatusOwner(), dns.TypeTXT, z.TTLSeconds()), Txt: z.statusCopied(s)}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

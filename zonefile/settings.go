@@ -24,6 +24,7 @@ type Settings struct {
 	Addresses   []netip.Addr            `json:"addresses,omitempty"`
 	Texts       []string                `json:"texts,omitempty"`
 	Hosts       map[string][]netip.Addr `json:"hosts,omitempty"`
+	Whole       int                     `json:"whole,omitempty"` // see [Zone]
 }
 
 func (z *Zone) settings() *Settings {
@@ -32,6 +33,7 @@ func (z *Zone) settings() *Settings {
 		TTL: z.TTLSeconds(), NegativeTTL: z.NegativeSeconds(),
 		Refresh: seconds(z.Refresh, DefaultRefresh), Retry: seconds(z.Retry, DefaultRetry), Expire: seconds(z.Expire, DefaultExpire),
 		Classes: z.Classes, URL: z.URL, Addresses: z.Addresses, Texts: z.Texts, Hosts: z.Hosts,
+		Whole: z.Whole,
 	}
 }
 
@@ -48,6 +50,6 @@ func (m Manifest) zoneSet() (*Set, error) {
 		Name: strings.TrimSuffix(m.Zone, ".") + ".", NS: s.NS, Hostmaster: s.Hostmaster,
 		TTL: of(s.TTL), NegativeTTL: of(s.NegativeTTL), Refresh: of(s.Refresh), Retry: of(s.Retry), Expire: of(s.Expire),
 		Classes: s.Classes, URL: s.URL, Addresses: s.Addresses, Texts: s.Texts, Hosts: s.Hosts,
-		Copied: m.Created,
+		Whole: s.Whole, Copied: m.Created,
 	})
 }

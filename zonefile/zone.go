@@ -52,6 +52,7 @@ type Zone struct {
 	// that is missing here has the addresses of the apex.
 	Hosts map[string][]netip.Addr
 
+	Whole  int       `json:"-"` // of a mirror of a zone that does not carry all of the list: how many entries that has
 	Copied time.Time `json:"-"` // of a mirror: when the publisher made what it answers from; no setting of the zone
 }
 
