@@ -24,6 +24,8 @@ const (
 	brakesVersion       = 0xb1
 	decommissionVersion = 0xc1
 	textVersion         = 0xb1
+	headerVersion       = 0xd1
+	headerCountVersion  = 0xe1
 )
 
 // meta is the state of the store as a whole: one value, written by every

@@ -24,6 +24,9 @@ const (
 	keepSeen = 365 * 24 * time.Hour
 	// pruneEvery is how often a step of pruning is made.
 	pruneEvery = 10 * time.Minute
+	// pruneSoon is when the next is made after a step that found more than it may
+	// do at once.
+	pruneSoon = time.Second
 	// sweepLimit bounds how many identities such a step looks at: nearly three
 	// million a day, so that of what a flood of 100 000 a day leaves in a year, all is
 	// looked at in a fortnight.
@@ -54,11 +57,15 @@ func (w *writer) tick() {
 	// A clock by which half the list is over is not believed in what is old
 	// either.
 	if !w.busy && w.state.brakes.Stalled.IsZero() && due(at, w.pruned, pruneEvery) {
+		w.more = false
 		w.regular(task{"prune the journal", w.pruneJournal})
 		w.regular(task{"prune identities", w.pruneSeen})
 		w.regular(task{"prune observations", w.pruneObservations})
+		w.regular(task{"prune headers", w.pruneHeaders})
 		w.regular(task{"prune the audit", w.pruneAudit})
-		w.pruned = at
+		if w.pruned = at; w.more {
+			w.pruned = at.Add(pruneSoon - pruneEvery)
+		}
 	}
 	if due(at, w.pictured, imageEvery) {
 		snap := w.snapshot.Load()
@@ -142,6 +149,9 @@ func (w *writer) pause() time.Duration {
 	sooner := func(t time.Time) { wait = min(wait, max(t.Sub(at), 0)) }
 	if !w.bulky.IsZero() {
 		sooner(w.bulky.Add(giveBack))
+	}
+	if w.more && w.state.brakes.Stalled.IsZero() {
+		sooner(w.pruned.Add(pruneEvery))
 	}
 	if w.renewed == nil {
 		sooner(w.refreshed.Add(w.refreshEvery()))

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -32,14 +33,17 @@ var (
 	bucketReporters    = []byte("reporters")    // name → enrolment; of those of the configuration only a suspension
 	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
 	bucketTexts        = []byte("texts")        // number → text, and back
+	bucketHeaders      = []byte("headers")      // time, prefix, identity → header; missing from stores of before it
 
 	buckets = [][]byte{
 		bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
-		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts,
+		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts, bucketHeaders,
 	}
 	keySchema = []byte("schema")
 	keyState  = []byte("state")
 	keyBrakes = []byte("brakes")
+
+	keyHeaders = []byte("headers")
 
 	keyDecommission = []byte("decommission")
 )
@@ -93,10 +97,11 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	old := false
+	old, headers := false, true
 	err = guard(func() error {
 		return db.View(func(tx *bolt.Tx) (err error) {
 			old, err = checkSchema(tx)
+			headers = tx.Bucket(bucketHeaders) != nil
 			return err
 		})
 	})
@@ -108,6 +113,11 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 	}
 	if old {
 		if err := guard(func() error { return db.Update(migrate) }); err != nil {
+			return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+		}
+	}
+	if !headers {
+		if err := guard(func() error { return db.Update(makeHeaders) }); err != nil {
 			return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 		}
 	}
@@ -269,7 +279,7 @@ func checkSchema(tx *bolt.Tx) (old bool, err error) {
 		return err == nil, err
 	}
 	for _, name := range buckets {
-		if tx.Bucket(name) == nil {
+		if tx.Bucket(name) == nil && !bytes.Equal(name, bucketHeaders) {
 			return false, fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
 		}
 	}

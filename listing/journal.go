@@ -251,5 +251,6 @@ func (w *writer) pruneJournal(c *change) error {
 		c.meta.Base = max(c.meta.Base, change.Sequence)
 		c.wrote = true
 	}
+	w.more = true
 	return nil
 }

@@ -138,6 +138,9 @@ func (c *change) drop(key []byte) error {
 			return fmt.Errorf("note identity %s: %w", id, err)
 		}
 	}
+	if err := c.dropHeaderOf(key); err != nil {
+		return err
+	}
 	return c.bucket(bucketObservations).Delete(key)
 }
 

@@ -50,7 +50,7 @@ func newMetrics(s *Store) *metrics {
 	m.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "backscatter_store_pruned_total", Help: "What the store dropped for its age.",
 	}, []string{"what"})
-	for _, what := range []string{prunedObservations, prunedRecords, prunedAudit} {
+	for _, what := range []string{prunedObservations, prunedRecords, prunedAudit, prunedHeaders} {
 		m.pruned.WithLabelValues(what)
 	}
 	for _, result := range []string{commitDone, commitFailed} {

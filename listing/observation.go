@@ -164,6 +164,8 @@ type Observation struct {
 	Revoked      uint64     `json:"revoked,omitempty"` // number of the audit entry that withdrew it; it never counts again
 	Traces       Traces     `json:"traces"`
 
+	Headers string `json:"-"` // of the report, redacted; kept apart, see [KeepHeaders]
+
 	Former []Identities `json:"-"` // what it would be known by under keys of before; not kept
 }
 

@@ -60,6 +60,7 @@ func (o *Observation) normalise() error {
 	for _, id := range []*ID{&o.Recipient, &o.Original, &o.Traces.Subject} {
 		*id = id.short()
 	}
+	o.Headers = clipHeader(o.Headers)
 	o.Former = slices.Clone(o.Former)
 	for i := range o.Former {
 		f := &o.Former[i]
@@ -242,7 +243,7 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	if !out.Exempt && o.Level != LevelC && o.At.After(c.meta.Newest) {
 		c.meta.Newest = o.At
 	}
-	return nil
+	return c.keepHeader(r.Key, &o)
 }
 
 // decide asks the listing rule about a key and does what it says: begin a

@@ -68,7 +68,7 @@ func (r *repair) run(o Order, drop bool) (err error) {
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}
-	steps := []func() error{r.texts, r.seen, r.records, r.expiry, r.publish, r.journal}
+	steps := []func() error{r.texts, r.seen, r.records, r.headers, r.expiry, r.publish, r.journal}
 	if drop {
 		steps = append([]func() error{r.texts, r.drop}, steps...)
 	}

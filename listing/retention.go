@@ -20,6 +20,7 @@ const (
 	prunedObservations = "observations"
 	prunedRecords      = "records"
 	prunedAudit        = "audit"
+	prunedHeaders      = "headers"
 )
 
 // pruneObservations drops the observations of keys that are not listed and have
@@ -30,14 +31,17 @@ func (w *writer) pruneObservations(c *change) error {
 	cursor := c.bucket(bucketRecords).Cursor()
 	key, value := cursor.Seek(w.kept)
 	var due []*record
-	for n := 0; key != nil && n < stepLimit && len(due) < stepLimit/keptLimit+10; n++ {
+	drops := 0
+	for n := 0; key != nil && n < stepLimit && drops < stepLimit; n++ {
 		// What cannot be read is told by whoever needs it.
 		if r, err := decodeRecord(lex, key, value); err == nil && r.forgettable(c.now) {
 			due = append(due, r)
+			drops += 1 + r.Kept
 		}
 		key, value = cursor.Next()
 	}
 	w.kept = bytes.Clone(key)
+	w.more = w.more || drops >= stepLimit
 	for _, r := range due {
 		if err := w.forget(c, r.Key); err != nil {
 			return err
@@ -131,6 +135,7 @@ func (w *writer) pruneAudit(c *change) error {
 		w.dropped[prunedAudit]++
 		c.wrote = true
 	}
+	w.more = true
 	return nil
 }
 

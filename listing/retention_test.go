@@ -86,7 +86,7 @@ func TestRetention(t *testing.T) {
 			}
 		}
 		s.want("198.51.100.0/24")
-		if n, err := testutil.GatherAndCount(reg, "backscatter_store_pruned_total"); err != nil || n != 3 {
+		if n, err := testutil.GatherAndCount(reg, "backscatter_store_pruned_total"); err != nil || n != 4 {
 			t.Errorf("%d series of what was dropped, %v", n, err)
 		}
 		s.reopen(eager()).verify()

@@ -79,6 +79,7 @@ type Settings struct {
 	Reporters []Reporter
 	Brakes    Brakes
 	Journal   Keep // how much of the journal is kept
+	Headers   KeepHeaders
 	// Published is the digest of the zones' published settings (names, TTLs,
 	// texts): when it changes, the serial moves and the journal is cut.
 	Published [32]byte
@@ -117,6 +118,9 @@ func (s Settings) Validate() error {
 		seen[r.Name] = true
 	}
 	errs = append(errs, s.Journal.Validate())
+	if err := s.Headers.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("headers: %w", err))
+	}
 	if err := s.Brakes.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("brakes: %w", err))
 	}

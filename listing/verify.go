@@ -36,6 +36,7 @@ type Verdict struct {
 	Observations uint64   `json:"observations"`
 	Journal      uint64   `json:"journal"` // changes kept
 	Audit        uint64   `json:"audit"`   // entries
+	Headers      uint64   `json:"headers"` // of reports
 	Damage       []Damage `json:"damage"`
 	More         int      `json:"more,omitempty"` // damage beyond what is told
 }
@@ -68,6 +69,7 @@ const (
 	repairCount   = "counted anew"
 	repairJournal = "begun anew: secondaries fetch the whole zone once"
 	repairText    = "made anew from its other half"
+	repairHeaders = "dropped, since nothing follows from it"
 	repairDigest  = "made anew from the records, under a new serial"
 )
 
@@ -135,6 +137,7 @@ func examine(tx *bolt.Tx, _ time.Time) (v Verdict) {
 	v.texts(tx)
 	v.published(tx, &m)
 	v.observations(tx, &m)
+	v.headers(tx)
 	v.index(tx)
 	v.journal(tx, &m)
 	if err := verifyAudit(tx, &m); err != nil {
@@ -149,6 +152,9 @@ func examine(tx *bolt.Tx, _ time.Time) (v Verdict) {
 func (v *Verdict) order(tx *bolt.Tx) bool {
 	for _, name := range buckets {
 		b := tx.Bucket(name)
+		if b == nil && bytes.Equal(name, bucketHeaders) {
+			continue // a store of before there were any
+		}
 		if b == nil {
 			v.damage(string(name), "", "", "the bucket is missing")
 			return false

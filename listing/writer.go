@@ -108,6 +108,7 @@ type writer struct {
 	sweep    []byte         // where the walk through the identities goes on
 	kept     []byte         // where the walk through the records goes on
 	dropped  map[string]int // by the task under way, for the metric
+	more     bool           // a step of pruning did not do all that there is
 
 	background sync.WaitGroup // what writes the image, and makes the table of endings
 	renewed    <-chan renewal // what the latter made; nil: it does not run
