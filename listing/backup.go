@@ -80,6 +80,7 @@ func Check(path string) (v Verdict, err error) {
 				return err
 			}
 			v = examine(tx, now())
+			v.aheadOf(path)
 			return nil
 		})
 	})
@@ -120,7 +121,7 @@ func Restore(ctx context.Context, from, path string, o Order) (r Restored, err e
 	if o.Reason == "" {
 		return r, ErrNoReason
 	}
-	last := lastSequence(path) // before the lock, which it needs itself
+	last := max(lastSequence(path), imageSequence(path)) // before the lock, which the former needs itself
 	release, err := lock(path)
 	if err != nil {
 		return r, fmt.Errorf("restore store %s: %w", path, err)

@@ -169,10 +169,16 @@ func openChecked(path string, look looking) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFile(path, look); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w; restore a backup", err), db.Close())
+	err = checkFile(path, look)
+	if err == nil {
+		return db, nil
 	}
-	return db, nil
+	if lost, ok := errors.AsType[*lostMetaError](err); ok {
+		lost.look(path)
+	} else {
+		err = fmt.Errorf("%w; restore a backup", err)
+	}
+	return nil, errors.Join(err, db.Close())
 }
 
 func sameFile(f *os.File, path string) error {
@@ -231,18 +237,18 @@ func createFile(path string, now time.Time) (_ *bolt.DB, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make store %s: %w", path, err)
 	}
-	defer func() { err = errors.Join(err, os.Remove(temp.Name())) }()
 	if err := temp.Close(); err != nil {
-		return nil, fmt.Errorf("make store %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("make store %s: %w", path, err), os.Remove(temp.Name()))
 	}
 	db, err := openBolt(temp.Name(), false)
 	if err != nil {
-		return nil, fmt.Errorf("make store %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("make store %s: %w", path, err), os.Remove(temp.Name()))
 	}
 	err = db.Update(func(tx *bolt.Tx) error { return initialise(tx, now) })
 	if err == nil {
 		err = os.Link(temp.Name(), path) // never replaces a store that another process just made
 	}
+	err = errors.Join(err, os.Remove(temp.Name()))
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}

@@ -284,7 +284,10 @@ func (s *Store) fromImage() (st state, snap *Snapshot, err error) {
 // follow makes the changes since the image was written.
 func (img *image) follow(tx *bolt.Tx, st *state) (*Snapshot, error) {
 	m := &st.meta
-	if img.sequence < m.Base || img.sequence > m.Sequence || m.Sequence-img.sequence > imageJournal {
+	if img.sequence > m.Sequence {
+		return nil, &aheadError{image: img.sequence, store: m.Sequence}
+	}
+	if img.sequence < m.Base || m.Sequence-img.sequence > imageJournal {
 		return nil, errImage
 	}
 	snap, digest := img.snapshot, img.digest
@@ -313,8 +316,8 @@ func (img *image) follow(tx *bolt.Tx, st *state) (*Snapshot, error) {
 // recoverState makes what was published, from the image or the records.
 func (s *Store) recoverState() (state, *Snapshot, error) {
 	st, snap, err := s.fromImage()
-	if err == nil {
-		return st, snap, nil
+	if _, ahead := errors.AsType[*aheadError](err); err == nil || ahead {
+		return st, snap, err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.log.Info("the image is of no use; the records are read", slog.String("path", imageName(s.path)), slog.Any("why", err))

@@ -3,6 +3,7 @@ package listing
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
@@ -54,6 +55,7 @@ const (
 	lookEnds looking = iota // all branches, and the first and last element of each leaf that a start may read
 	lookDeep                // all elements of all pages; and that no page is lost
 	lookMeta                // what leads to the bucket meta, and no other
+	lookLeft                // as lookDeep; what is left of a file whose newest meta page may be lost
 )
 
 // span is a page that is to be looked at, and what its keys must lie between;
@@ -106,7 +108,7 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 
 func checkPages(data []byte, look looking) error {
 	m, err := newestMeta(data)
-	if err != nil {
+	if _, lost := errors.AsType[*lostMetaError](err); err != nil && (look != lookLeft || !lost) {
 		return err
 	}
 	p := pages{data: data, size: uint64(m.pageSize), end: m.end, look: look}
@@ -123,11 +125,13 @@ func checkPages(data []byte, look looking) error {
 	if err := p.freelist(m.free); err != nil {
 		return err
 	}
-	if look == lookDeep && p.used < p.end {
+	if p.deep() && p.used < p.end {
 		return &pageError{m.free, fmt.Sprintf("is a free list that lacks %d pages", p.end-p.used)}
 	}
 	return nil
 }
+
+func (p *pages) deep() bool { return p.look == lookDeep || p.look == lookLeft }
 
 // metas looks at what nobody needs to know of the meta pages.
 func (p *pages) metas() error {
@@ -248,7 +252,7 @@ func (p *pages) box(page uint64, name, value []byte) error {
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		far := toEnds
 		switch {
-		case p.look == lookDeep:
+		case p.deep():
 			far = toAll
 		case bytes.Equal(name, bucketObservations), bytes.Equal(name, bucketSeen):
 			far = toBranches

@@ -78,9 +78,9 @@ func newestMeta(data []byte) (boltMeta, error) {
 	case alsoGood && before(first, second):
 		return second, nil
 	case good:
-		return first, &pageError{1, lostMeta}
+		return first, &lostMetaError{page: 1, left: first}
 	}
-	return second, &pageError{0, lostMeta}
+	return second, &lostMetaError{page: 0, left: second}
 }
 
 // before reports whether a damaged meta page was written before the other: by the
@@ -88,8 +88,6 @@ func newestMeta(data []byte) (boltMeta, error) {
 func before(damaged, good boltMeta) bool {
 	return good.txid-damaged.txid == 1 || good.txid-damaged.txid == 2
 }
-
-const lostMeta = "is a meta page that is damaged, and may be the newer one: what was written last is lost without it"
 
 // precheck reads the two meta pages without mapping the file: bbolt would map
 // a truncated file beyond its end, and fault there.

@@ -9,11 +9,20 @@ import (
 
 // mapFile gives the bytes of a file without reading those that nobody looks at.
 func mapFile(f *os.File) (data []byte, release func(), err error) {
+	return mapAs(f, syscall.PROT_READ, syscall.MAP_SHARED)
+}
+
+// mapCopy does the same; what is written to the bytes stays out of the file.
+func mapCopy(f *os.File) (data []byte, release func(), err error) {
+	return mapAs(f, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE)
+}
+
+func mapAs(f *os.File, protection, flags int) (data []byte, release func(), err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err = syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	data, err = syscall.Mmap(int(f.Fd()), 0, int(info.Size()), protection, flags)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -183,3 +184,41 @@ func (w *writer) reopenFile() error {
 	w.swap(snap)
 	return nil
 }
+
+// aheadError says that the image beside a store is of something that was published
+// later than all that the store knows: the store went back, by a disk that lost
+// what it had written, or because somebody put an old file there.
+type aheadError struct{ image, store uint64 }
+
+func (e *aheadError) Error() string {
+	return fmt.Sprintf("%s: it is at serial %d, and its image beside it at %d: what was acknowledged in between is lost; restore a backup, or "+
+		"go on from there, under a new serial, with 'verify --repair'", ErrDamaged, SerialOf(e.store), SerialOf(e.image))
+}
+func (e *aheadError) Unwrap() error { return ErrDamaged }
+
+// imageSequence is that of the image beside a store; 0 when there is none that can
+// be read.
+func imageSequence(path string) (sequence uint64) {
+	data, err := os.ReadFile(imageName(path))
+	if err != nil {
+		return 0
+	}
+	_ = guard(func() error {
+		img, err := decodeImage(data)
+		if err == nil {
+			sequence = img.sequence
+		}
+		return err
+	})
+	return sequence
+}
+
+// aheadOf looks whether the store went back.
+func (v *Verdict) aheadOf(path string) {
+	if at := imageSequence(path); v.Sequence > 0 && at > v.Sequence {
+		ahead := aheadError{image: at, store: v.Sequence}
+		v.damage("image", "", repairAhead, ahead.Error())
+	}
+}
+
+const repairAhead = "goes on under a serial after that: secondaries fetch the whole zone once"

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -22,24 +23,35 @@ const ActionRepair = "repair"
 //
 // When what is published is not what it was, the serial moves, and the journal
 // begins anew.
+//
+// A file whose newest meta page is damaged is mended, or with drop goes back to what
+// was there a commit before.
 func Repair(ctx context.Context, path string, o Order, drop bool) (v Verdict, err error) {
 	if o.Reason == "" {
 		return v, ErrNoReason
 	}
-	db, err := openFile(path, now())
-	if err != nil {
+	r := repair{now: now()}
+	db, err := openFile(path, r.now)
+	if lost, ok := errors.AsType[*lostMetaError](err); ok {
+		db, err = r.openLost(path, lost, o.DryRun, drop)
+	}
+	if err != nil || db == nil {
+		v.Damage = r.told
 		return v, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	r.least = max(r.least, imageSequence(path))
 	err = guard(func() error {
 		return db.Update(func(tx *bolt.Tx) error {
-			if v = examine(tx, now()); len(v.Damage) == 0 || o.DryRun {
+			v = examine(tx, r.now)
+			v.Damage = append(slices.Clone(r.told), v.Damage...)
+			if v.aheadOf(path); len(v.Damage) == 0 || o.DryRun {
 				return errDryRun
 			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r := repair{tx: tx, now: now(), lex: newLexicon(tx)}
+			r.tx, r.lex = tx, newLexicon(tx)
 			return r.run(o, drop)
 		})
 	})
@@ -61,14 +73,48 @@ type repair struct {
 	now  time.Time
 	lex  *lexicon
 	meta meta
-	told []Damage // what was dropped
+	told []Damage // what was dropped, and what had to be done to open the file
+
+	least uint64 // a sequence that may have been published
+}
+
+// openLost opens a file whose newest meta page may be lost; with a dry run it only
+// tells what would be done.
+func (r *repair) openLost(path string, lost *lostMetaError, dryRun, drop bool) (*bolt.DB, error) {
+	was, back, err := lost.repair(path, drop, dryRun)
+	if err != nil {
+		return nil, fmt.Errorf("repair store %s: %w", path, err)
+	}
+	r.told = append(r.told, was)
+	switch {
+	case dryRun:
+		return nil, nil //nolint:nilnil // nothing is opened, and nothing is wrong
+	case !back:
+		return openFile(path, r.now)
+	}
+	// What was lost published at most one serial, which others may have seen.
+	m, err := readMetaOf(path)
+	if err != nil {
+		return nil, fmt.Errorf("repair store %s: what was there before: %w", path, err)
+	}
+	r.least = max(m.Sequence+2, uint64(max(r.now.Unix(), 0)))
+	return openBolt(path, false)
+}
+
+// after moves the sequence past all that may have been published.
+func (r *repair) after() error {
+	if r.meta.Sequence >= r.least {
+		return nil
+	}
+	r.meta.Sequence = r.least
+	return r.cut()
 }
 
 func (r *repair) run(o Order, drop bool) (err error) {
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}
-	steps := []func() error{r.texts, r.seen, r.records, r.headers, r.expiry, r.publish, r.journal}
+	steps := []func() error{r.texts, r.seen, r.records, r.headers, r.expiry, r.publish, r.journal, r.after}
 	if drop {
 		steps = append([]func() error{r.texts, r.drop}, steps...)
 	}
