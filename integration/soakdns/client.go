@@ -64,11 +64,10 @@ func dialUDP(ctx context.Context, addr string) (*net.UDPConn, error) {
 // lockStep asks one question after the other until ctx ends, and keeps how long
 // each took. Without an answer after a while it asks the next.
 type lockStep struct {
+	wait                     time.Duration
 	asked, wrong, unanswered int
 	times                    []time.Duration
 }
-
-const answerWait = 5 * time.Second
 
 func (l *lockStep) run(ctx context.Context, addr string, entries int) error {
 	conn, err := dialUDP(context.WithoutCancel(ctx), addr)
@@ -84,7 +83,7 @@ func (l *lockStep) run(ctx context.Context, addr string, entries int) error {
 		}
 		began := time.Now()
 		l.asked++
-		if err := conn.SetDeadline(began.Add(answerWait)); err != nil {
+		if err := conn.SetDeadline(began.Add(l.wait)); err != nil {
 			return err
 		}
 		_, _ = conn.Write(appendQuestion(buf[:0], uint16(i), who)) // what cannot be sent is not answered
@@ -128,21 +127,35 @@ func quantile(times []time.Duration, q float64) time.Duration {
 
 // stream asks at a rate, whatever is answered, and finds out what was lost.
 type stream struct {
+	wait time.Duration
+	// next appends the question of a number, and tells whether its address is listed.
+	next                   func(out []byte, id uint16, n int) (packet []byte, listed bool)
 	asked, answered, wrong atomic.Int64
+}
+
+// newStream returns one of which every second question is for a listed address.
+func (s *soak) newStream() *stream {
+	return &stream{wait: s.wait, next: func(out []byte, id uint16, n int) ([]byte, bool) {
+		if n *= 7919; n%2 == 0 {
+			return appendQuestion(out, id, listedAddress(n%s.entries)), true
+		}
+		return appendQuestion(out, id, clean(n)), false
+	}}
 }
 
 const streamSockets = 8 // each with IDs of its own, which last longer than an answer is waited for
 
 // run asks until ctx ends, and then waits for what is still to come.
-func (s *stream) run(ctx context.Context, addr string, rate, entries int) error {
+func (s *stream) run(ctx context.Context, addr string, rate int) error {
 	g, _ := errgroup.WithContext(context.WithoutCancel(ctx))
 	for k := range streamSockets {
-		g.Go(func() error { return s.one(ctx, addr, float64(rate)/streamSockets, entries, k) })
+		g.Go(func() error { return s.one(ctx, addr, float64(rate)/streamSockets, k) })
 	}
 	return g.Wait()
 }
 
-func (s *stream) one(ctx context.Context, addr string, rate float64, entries, seed int) error {
+// one asks over one socket what is left of the numbers by the others.
+func (s *stream) one(ctx context.Context, addr string, rate float64, first int) error {
 	c, err := dialUDP(context.WithoutCancel(ctx), addr)
 	if err != nil {
 		return err
@@ -158,20 +171,16 @@ func (s *stream) one(ctx context.Context, addr string, rate float64, entries, se
 	began, sent, buf := time.Now(), 0, make([]byte, 0, 512)
 	for ctx.Err() == nil {
 		for ; float64(sent) < time.Since(began).Seconds()*rate; sent++ {
-			i := sent*7919 + seed
-			who, listed := listedAddress(i%entries), i%2 == 0
-			if !listed {
-				who = clean(i)
-			}
+			packet, listed := s.next(buf, uint16(sent), sent*streamSockets+first)
 			mu.Lock()
 			waiting[uint16(sent)] = listed
 			mu.Unlock()
 			s.asked.Add(1)
-			_, _ = c.Write(appendQuestion(buf, uint16(sent), who)) // what cannot be sent is not answered
+			_, _ = c.Write(packet) // what cannot be sent is not answered
 		}
 		<-ticker.C
 	}
-	for end := time.Now().Add(answerWait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(s.wait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		mu.Lock()
 		left := len(waiting)
 		mu.Unlock()

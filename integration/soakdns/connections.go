@@ -23,7 +23,7 @@ func (s *soak) holdConnections(ctx context.Context) error {
 		return err
 	}
 	defer srv.kill()
-	stays, err := dialTCP(ctx, srv.dns, resident)
+	stays, err := s.dialTCP(ctx, srv.dns, resident)
 	if err != nil {
 		return err
 	}
@@ -40,13 +40,13 @@ func (s *soak) holdConnections(ctx context.Context) error {
 	}()
 	failed, most := 0, before
 	for len(held) < s.connections {
-		more, err := openMany(ctx, srv.dns, min(500, s.connections-len(held)))
+		more, err := s.openMany(ctx, srv.dns, min(500, s.connections-len(held)))
 		held = append(held, more...)
 		if err != nil {
 			return fmt.Errorf("after %d connections: %w", len(held), err)
 		}
 		dribble(held)
-		if askTCP(stays) != nil {
+		if s.askTCP(stays) != nil {
 			failed++
 		}
 		now, err := srv.rss()
@@ -55,9 +55,9 @@ func (s *soak) holdConnections(ctx context.Context) error {
 		}
 		most = max(most, now)
 	}
-	times, unanswered := askOften(ctx, srv.dns, held)
+	times, unanswered := s.askOften(ctx, srv.dns, held)
 	failed += unanswered
-	if askTCP(stays) != nil {
+	if s.askTCP(stays) != nil {
 		failed++
 	}
 	after, err := srv.rss()
@@ -70,7 +70,7 @@ func (s *soak) holdConnections(ctx context.Context) error {
 		return err
 	}
 	median, worst := quantile(times, 0.5), quantile(times, 1)
-	s.row(median <= 5*time.Millisecond, fmt.Sprintf("another client connects and asks, %d held", s.connections), "≤ 5 ms",
+	s.speed(median <= 5*time.Millisecond, fmt.Sprintf("another client connects and asks, %d held", s.connections), "≤ 5 ms",
 		"median %s, worst of 101 %s", median.Round(time.Microsecond), worst.Round(time.Microsecond))
 	s.row(failed == 0, "questions of other clients that failed", "0", "%d", failed)
 	s.row(open <= 512, "connections that are open", "≤ 512", "%.0f", open)
@@ -81,9 +81,9 @@ func (s *soak) holdConnections(ctx context.Context) error {
 
 // openMany opens so many connections of one client, and sends the first octet of
 // a length over every second.
-func openMany(ctx context.Context, addr string, n int) (conns []net.Conn, err error) {
+func (s *soak) openMany(ctx context.Context, addr string, n int) (conns []net.Conn, err error) {
 	for i := range n {
-		c, err := dialTCP(ctx, addr, nil)
+		c, err := s.dialTCP(ctx, addr, nil)
 		if err != nil {
 			return conns, err
 		}
@@ -96,22 +96,22 @@ func openMany(ctx context.Context, addr string, n int) (conns []net.Conn, err er
 }
 
 // askAnew is another client, which connects and asks.
-func askAnew(ctx context.Context, addr string) error {
-	c, err := dialTCP(ctx, addr, another)
+func (s *soak) askAnew(ctx context.Context, addr string) error {
+	c, err := s.dialTCP(ctx, addr, another)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return askTCP(c)
+	return s.askTCP(c)
 }
 
 // askOften has another client connect and ask again and again, and returns how
 // long each took.
-func askOften(ctx context.Context, addr string, held []net.Conn) (times []time.Duration, failed int) {
+func (s *soak) askOften(ctx context.Context, addr string, held []net.Conn) (times []time.Duration, failed int) {
 	for range 101 {
 		dribble(held[max(0, len(held)-200):])
 		began := time.Now()
-		if askAnew(ctx, addr) != nil {
+		if s.askAnew(ctx, addr) != nil {
 			failed++
 		}
 		times = append(times, time.Since(began))
@@ -126,8 +126,8 @@ func dribble(conns []net.Conn) {
 	}
 }
 
-func dialTCP(ctx context.Context, addr string, from net.IP) (net.Conn, error) {
-	d := net.Dialer{Timeout: answerWait}
+func (s *soak) dialTCP(ctx context.Context, addr string, from net.IP) (net.Conn, error) {
+	d := net.Dialer{Timeout: s.wait}
 	if from != nil {
 		d.LocalAddr = &net.TCPAddr{IP: from}
 	}
@@ -135,8 +135,8 @@ func dialTCP(ctx context.Context, addr string, from net.IP) (net.Conn, error) {
 }
 
 // askTCP asks for a listed address, and wants the right answer.
-func askTCP(c net.Conn) error {
-	if err := c.SetDeadline(time.Now().Add(answerWait)); err != nil {
+func (s *soak) askTCP(c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(s.wait)); err != nil {
 		return err
 	}
 	question := appendQuestion(make([]byte, 2, 64), 1, listedAddress(0))

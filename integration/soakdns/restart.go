@@ -16,17 +16,17 @@ import (
 // underLoad does something while questions come at the rate, and tells what
 // became of them.
 func (s *soak) underLoad(ctx context.Context, addr string, do func(context.Context) error) (*stream, error) {
-	var load stream
+	load := s.newStream()
 	asking, done := context.WithCancel(ctx)
 	g, _ := errgroup.WithContext(ctx)
-	g.Go(func() error { return load.run(asking, addr, s.rate, s.entries) })
+	g.Go(func() error { return load.run(asking, addr, s.rate) })
 	g.Go(func() error {
 		defer done()
 		time.Sleep(time.Second) // of load alone
 		return do(ctx)
 	})
 	err := g.Wait()
-	return &load, err
+	return load, err
 }
 
 // reload reloads again and again, each time with another TTL.
@@ -150,10 +150,11 @@ func (s *soak) stopUnderLoad(ctx context.Context) error {
 	defer srv.kill()
 	var before int64
 	var took time.Duration
-	load := new(stream)
+	load := s.newStream()
+	load.wait = time.Second // for what has come back already
 	asking, done := context.WithCancel(ctx)
 	g, _ := errgroup.WithContext(ctx)
-	g.Go(func() error { return load.run(asking, srv.dns, s.rate, s.entries) })
+	g.Go(func() error { return load.run(asking, srv.dns, s.rate) })
 	g.Go(func() (err error) {
 		defer done()
 		time.Sleep(2 * time.Second)
@@ -166,6 +167,6 @@ func (s *soak) stopUnderLoad(ctx context.Context) error {
 	}
 	s.row(load.answered.Load() >= before && load.wrong.Load() == 0, fmt.Sprintf("SIGTERM at %d questions a second", s.rate),
 		"what was asked before is answered", "%d answered of %d, exit 0", load.answered.Load(), before)
-	s.row(took <= 10*time.Second, "SIGTERM to the end", "≤ shutdown_timeout", "%s", took.Round(time.Millisecond))
+	s.speed(took <= 10*time.Second, "SIGTERM to the end", "≤ shutdown_timeout", "%s", took.Round(time.Millisecond))
 	return nil
 }

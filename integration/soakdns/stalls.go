@@ -15,11 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	stallLeast = 10 * time.Second // how long one client asks at least
-	stallBar   = 5 * time.Millisecond
-	massLives  = 2 * time.Minute // what is imported, until it expires
-)
+const stallBar = 5 * time.Millisecond
 
 // findStalls has one client ask one question after the other while much is
 // imported, exported, transferred, and expires.
@@ -30,46 +26,40 @@ func (s *soak) findStalls(ctx context.Context) error {
 	}
 	defer srv.kill()
 	mass := fmt.Sprintf("%d addresses", s.mass)
-	var imported time.Time
+	take := func(ctx context.Context, network byte, forHowLong string) error {
+		return s.tool(ctx, state, massList(network, s.mass), "import", "--format", "txt", "--reason", "soak", forHowLong, "--yes", "-")
+	}
 	steps := []struct {
-		what string
-		do   func(context.Context) error
+		what       string
+		before, do func(context.Context) error
 	}{
-		{"nothing else happens", func(context.Context) error { return nil }},
-		{"import of " + mass, func(ctx context.Context) error {
-			err := s.tool(ctx, state, massList(s.mass), "import", "--format", "txt", "--reason", "soak", "--for", massLives.String(), "--yes", "-")
-			imported = time.Now()
-			return err
-		}},
-		{"export of " + mass, func(ctx context.Context) error {
+		{"nothing else happens", nil, func(context.Context) error { return nil }},
+		{"import of " + mass, nil, func(ctx context.Context) error { return take(ctx, 31, "--permanent") }},
+		{"export of " + mass, nil, func(ctx context.Context) error {
 			return s.tool(ctx, state, nil, "export", "--format", "zone", "--output", s.dir+"/exported")
 		}},
-		{"AXFR of " + mass, func(ctx context.Context) error { return transfer(ctx, srv.dns, s.mass) }},
+		{"AXFR of " + mass, nil, func(ctx context.Context) error { return s.transfer(ctx, srv.dns, s.mass) }},
 		{"expiry of " + mass, func(ctx context.Context) error {
-			for listed := s.mass + s.entries; listed > s.entries; {
-				sleep(ctx, 100*time.Millisecond)
-				st, err := srv.control.Status(ctx)
-				if err != nil {
-					return err
-				}
-				if listed = st.Store.Listings; time.Since(imported) > massLives+patience {
-					return fmt.Errorf("%d are still listed", listed)
-				}
-			}
-			return nil
-		}},
+			began := time.Now()
+			err := take(ctx, 33, "--for="+s.lives.String())
+			sleep(ctx, time.Until(began.Add(s.lives-s.least/2)))
+			return err
+		}, func(ctx context.Context) error { return srv.listed(ctx, s.entries+s.mass) }},
 	}
 	for _, step := range steps {
-		if strings.HasPrefix(step.what, "expiry") { // what comes before is no matter
-			sleep(ctx, time.Until(imported.Add(massLives-stallLeast/2)))
+		if step.before != nil {
+			if err := step.before(ctx); err != nil {
+				return err
+			}
 		}
 		l, took, err := s.during(ctx, srv.dns, step.do)
 		if err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 		p999, most := quantile(l.times, 0.999), quantile(l.times, 1)
-		s.row(p999 <= stallBar && l.wrong+l.unanswered == 0, step.what+", "+took.Round(100*time.Millisecond).String(), "p99.9 ≤ 5 ms, none lost or wrong",
-			"p99.9 %s, most %s, of %d", p999.Round(time.Microsecond), most.Round(time.Microsecond), l.asked)
+		what := step.what + ", " + took.Round(100*time.Millisecond).String()
+		s.speed(p999 <= stallBar, what, "p99.9 ≤ 5 ms", "p99.9 %s, most %s", p999.Round(time.Microsecond), most.Round(time.Microsecond))
+		s.row(l.wrong+l.unanswered == 0, "questions lost or wrong meanwhile", "none", "%d of %d", l.wrong+l.unanswered, l.asked)
 	}
 	_, err = srv.stop()
 	return err
@@ -78,6 +68,7 @@ func (s *soak) findStalls(ctx context.Context) error {
 // during asks one question after the other while something is done, and for
 // some time at least.
 func (s *soak) during(ctx context.Context, addr string, do func(context.Context) error) (l lockStep, took time.Duration, err error) {
+	l.wait = s.wait
 	asking, enough := context.WithCancel(ctx)
 	g, _ := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.run(asking, addr, s.entries) })
@@ -86,7 +77,7 @@ func (s *soak) during(ctx context.Context, addr string, do func(context.Context)
 		began := time.Now()
 		err := do(ctx)
 		took = time.Since(began)
-		sleep(ctx, stallLeast-took)
+		sleep(ctx, s.least-took)
 		return err
 	})
 	return l, took, g.Wait()
@@ -102,20 +93,33 @@ func (s *soak) tool(ctx context.Context, state string, in io.Reader, args ...str
 	return nil
 }
 
-// massList returns addresses that nobody asks for.
-func massList(n int) io.Reader {
+// listed waits until no more are listed than so many.
+func (s *server) listed(ctx context.Context, most int) error {
+	for end := time.Now().Add(patience); ; sleep(ctx, 100*time.Millisecond) {
+		st, err := s.control.Status(ctx)
+		if err != nil || st.Store.Listings <= most {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d are still listed", st.Store.Listings)
+		}
+	}
+}
+
+// massList returns addresses that nobody asks for, of a /8.
+func massList(network byte, n int) io.Reader {
 	var b strings.Builder
 	for i := range n {
 		var v [4]byte
-		binary.BigEndian.PutUint32(v[:], 31<<24|uint32(i)*7%(1<<24))
+		binary.BigEndian.PutUint32(v[:], uint32(network)<<24|uint32(i)*7%(1<<24))
 		b.WriteString(netip.AddrFrom4(v).String() + "\n")
 	}
 	return strings.NewReader(b.String())
 }
 
 // transfer takes the whole zone, and wants so many records at least.
-func transfer(ctx context.Context, addr string, records int) error {
-	conn, err := dialTCP(ctx, addr, nil)
+func (s *soak) transfer(ctx context.Context, addr string, records int) error {
+	conn, err := s.dialTCP(ctx, addr, nil)
 	if err != nil {
 		return err
 	}
