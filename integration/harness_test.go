@@ -145,6 +145,7 @@ type site struct {
 	dir     string
 	state   string
 	config  string
+	args    []string   // of serve, besides the configuration
 	log     *logBuffer // of all daemons that ran here
 	damaged bool       // its file is: the log may tell what that makes bbolt do
 }
@@ -316,7 +317,7 @@ func (s *site) start() *daemon {
 // launch starts a daemon and does not wait.
 func (s *site) launch() *daemon {
 	s.t.Helper()
-	cmd := exec.Command(s.program, "serve", "--config", s.config)
+	cmd := exec.Command(s.program, append([]string{"serve", "--config", s.config}, s.args...)...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	d := &daemon{process: launch(s.t, cmd), site: s, client: control.Dial(filepath.Join(s.state, control.SocketName))}
 	s.t.Cleanup(d.client.Close)

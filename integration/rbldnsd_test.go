@@ -60,7 +60,7 @@ func TestMirrors(t *testing.T) {
 	}
 	t.Run("rbldnsd", func(t *testing.T) {
 		server := startRbldnsd(t, export)
-		pair := &pair{t: t, ours: ours, theirs: newAsker(t, "udp", server.addr), ending: list.ending}
+		pair := &pair{t: t, ours: ours, theirs: newAsker(t, "udp", server.addr), ending: list.ending, bounces: true}
 		pair.theirs.answersAgain(t, "bl.example")
 		pair.compareList(list)
 		pair.compareOddities(d.dns, server.addr)
@@ -192,6 +192,8 @@ type pair struct {
 	t            *testing.T
 	ours, theirs *asker
 	ending       netip.Addr
+	bounces      bool // they have the zone of bounces too
+	mirror       bool // theirs is a mirror of ours, which only does not know when a listing ends
 }
 
 // compareList compares all that is listed, what is not, and the names above
@@ -225,7 +227,9 @@ func (p *pair) compareAddr(addr netip.Addr) (code string) {
 	}
 	p.compare(name, "bl.example", dns.TypeTXT)
 	if addr.As16()[15]%8 == 0 { // the rest is not for each of them
-		p.compare(name, "bounces.bl.example", dns.TypeA)
+		if p.bounces {
+			p.compare(name, "bounces.bl.example", dns.TypeA)
+		}
 		p.compare(name, "bl.example", dns.TypeMX)
 		p.compare(strings.ToUpper(name), "Bl.ExamplE", dns.TypeAAAA)
 		if addr.Is4() { // as nibbles
@@ -241,7 +245,7 @@ func (p *pair) compare(labels, zone string, rrtype uint16) *dns.Msg {
 	name := labels + "." + zone
 	ours, theirs := p.ours.ask(p.t, name, rrtype), p.theirs.ask(p.t, name, rrtype)
 	want := ours.Copy()
-	if len(ours.Answer) == 0 && emptyNonTerminal(labels) && len(p.ours.ask(p.t, name, dns.TypeA).Answer) == 0 {
+	if !p.mirror && len(ours.Answer) == 0 && emptyNonTerminal(labels) && len(p.ours.ask(p.t, name, dns.TypeA).Answer) == 0 {
 		if ours.Rcode != dns.RcodeSuccess {
 			p.t.Errorf("%s: we deny what lies below it: %s", name, dns.RcodeToString[ours.Rcode])
 		}
@@ -256,7 +260,7 @@ func (p *pair) compare(labels, zone string, rrtype uint16) *dns.Msg {
 		}
 	}
 	if got, want := shape(theirs), shape(want); got != want {
-		p.t.Errorf("%s %s: rbldnsd answers\n%swant\n%s", name, dns.TypeToString[rrtype], got, want)
+		p.t.Errorf("%s %s: got\n%swant\n%s", name, dns.TypeToString[rrtype], got, want)
 	}
 	return ours
 }
