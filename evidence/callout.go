@@ -21,7 +21,7 @@ const ruleCallout = "callout"
 func (j *Judge) callout(r Report, now time.Time) Finding {
 	f := newFinding()
 	f.Class, f.Rules = listing.ClassCallout, []string{ruleCallout}
-	c := Case{judge: j, report: r, now: now, reporter: j.reporters[r.Reporter]}
+	c := Case{judge: j, report: r, now: now, reporter: j.reporterOf(r)}
 	if c.reporter == nil {
 		f.fail(ReasonReporter)
 		return f

@@ -22,6 +22,7 @@ type Config struct {
 	Window    time.Duration  // reports older than this on arrival are stale; zero: none are
 	Key       [32]byte       // keys the hashes of recipients, originals and subjects
 	Former    []FormerKey    // those before it
+	Headers   bool           // observations carry the header of the report, redacted
 }
 
 // Judge judges reports. It is immutable and safe for concurrent use.
@@ -131,7 +132,7 @@ func (j *Judge) Open(r Report, now time.Time) *Case {
 		m.Original.whole = false // cut by us, so that no signature of it can verify
 	}
 	f.describe(m, m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == ""), j.config.Listable)
-	if c.reporter = j.reporters[r.Reporter]; c.reporter == nil {
+	if c.reporter = j.reporterOf(r); c.reporter == nil {
 		f.fail(ReasonReporter)
 		return c
 	}
@@ -142,6 +143,14 @@ func (j *Judge) Open(r Report, now time.Time) *Case {
 	f.RecipientTrap = c.trap
 	f.Traces = traces(m, c.source, *f)
 	return c
+}
+
+// reporterOf returns who a report is by, nil when nobody knows.
+func (j *Judge) reporterOf(r Report) *Reporter {
+	if known := j.reporters[r.Reporter]; known != nil {
+		return known
+	}
+	return r.Enrolled
 }
 
 // Close passes judgement.
@@ -191,6 +200,9 @@ func (c *Case) observation(f Finding, proofs listing.ProofSet, original []string
 		Traces:       f.Traces,
 	}
 	o.Traces.Subject = is.Subject
+	if c.judge.config.Headers && c.message != nil {
+		o.Headers = c.header()
+	}
 	for _, former := range c.judge.config.Former {
 		if c.now.Before(former.Until) {
 			o.Former = append(o.Former, c.identities(former.Key, original))

@@ -27,7 +27,11 @@ type Report struct {
 	Held      bool      // the sensor itself held the SMTP session with Envelope.Client: level A
 	Received  time.Time // when the sensor took the message
 	Reporter  string    // name of the enrolled reporter
-	Sensor    string    // smtp, lmtp, milter, report
+	Sensor    string    // smtp, lmtp, milter, report, https
+
+	// Enrolled is the reporter where it is not one of the judge's [Config]; who
+	// hands the report in has made sure that it is enrolled.
+	Enrolled *Reporter
 }
 
 // Reporter is an enrolled operator of sensors, as the judge needs to know it.

@@ -141,7 +141,7 @@ func (c *change) withKey(o ReporterOrder, r Enrolment, refuse refusing) (Enrolme
 	switch {
 	case len(o.Key) != ed25519.PublicKeySize:
 		return refuse(nil, "the key has %d bytes, want the %d of a public key of Ed25519", len(o.Key), ed25519.PublicKeySize)
-	case taken && !(o.Action == ActionEnrol && owner == o.Name): // enrolled anew, it may keep its key
+	case taken && (o.Action != ActionEnrol || owner != o.Name): // enrolled anew, it may keep its key
 		return refuse(nil, "the key %s is %s's", id, owner)
 	case len(r.Keys) >= maxReporterKeys:
 		return refuse(nil, "has %d keys; remove one first", len(r.Keys))

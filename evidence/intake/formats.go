@@ -46,11 +46,28 @@ func complaint(item Item) (Item, error) {
 // record is one report as a line of JSON.
 type record struct {
 	Message    *string    `json:"message"`
-	Base64     bool       `json:"base64"` // the message is encoded: it need not be UTF-8
-	Client     netip.Addr `json:"client"`
-	MailFrom   *string    `json:"mail_from"`
-	Recipients []string   `json:"recipients"`
-	Received   time.Time  `json:"received"`
+	Base64     bool       `json:"base64,omitempty"` // the message is encoded: it need not be UTF-8
+	Client     netip.Addr `json:"client,omitzero"`
+	HELO       string     `json:"helo,omitempty"`
+	PTR        string     `json:"ptr,omitempty"`
+	MailFrom   *string    `json:"mail_from,omitempty"`
+	Recipients []string   `json:"recipients,omitempty"`
+	Received   time.Time  `json:"received,omitzero"`
+	Truncated  bool       `json:"truncated,omitempty"`
+	Hearsay    bool       `json:"hearsay,omitempty"`
+}
+
+// Record writes an item as a line that [Records] reads, without its end.
+func Record(i Item) ([]byte, error) {
+	message := base64.StdEncoding.EncodeToString(i.Raw)
+	r := record{
+		Message: &message, Base64: true, Client: i.Envelope.Client, HELO: i.Envelope.HELO, PTR: i.Envelope.PTR,
+		Recipients: i.Envelope.Recipients, Received: i.Received, Truncated: i.Truncated, Hearsay: i.Hearsay,
+	}
+	if i.Envelope.MailFromKnown {
+		r.MailFrom = &i.Envelope.MailFrom
+	}
+	return json.Marshal(r)
 }
 
 // maxRecord bounds a line: a message with each octet escaped, and an envelope.
@@ -63,6 +80,9 @@ const maxRecord = 6*MaxRaw + 64<<10
 //	mail_from    the envelope sender, "" for the null sender, if that is known
 //	recipients   the envelope recipients, if they are known
 //	received     when it was received (RFC 3339), if that is known
+//	helo, ptr    what the client called itself, and its verified name
+//	truncated    true when the message is the beginning of a longer one
+//	hearsay      true when somebody who is no relay tells of the client
 //
 // Empty lines are passed over. A line that is none of these yields an error that
 // names it, and the next is read.
@@ -150,10 +170,12 @@ func (i *Item) decode(line []byte) error {
 		}
 		i.Raw = raw
 	}
-	i.Truncated = len(i.Raw) > MaxRaw
+	i.Truncated, i.Hearsay = r.Truncated || len(i.Raw) > MaxRaw, r.Hearsay
 	i.Raw = i.Raw[:min(len(i.Raw), MaxRaw)]
 	i.Received = r.Received
-	i.Envelope = evidence.Envelope{Client: r.Client.Unmap().WithZone(""), Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil}
+	i.Envelope = evidence.Envelope{
+		Client: r.Client.Unmap().WithZone(""), HELO: r.HELO, PTR: r.PTR, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil,
+	}
 	if r.MailFrom != nil {
 		i.Envelope.MailFrom = *r.MailFrom
 	}
