@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"unsafe"
 
@@ -149,12 +150,14 @@ func (b *batch) answer(w *worker, n int) int {
 	return answers
 }
 
-// clientAddr returns the address that the kernel told of a packet's sender.
-func clientAddr(raw *unix.RawSockaddrInet6) netip.Addr {
+// clientAddr returns the address that the kernel told of a packet's sender. The
+// port stands at one place in both families, in the order of the network.
+func clientAddr(raw *unix.RawSockaddrInet6) netip.AddrPort {
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&raw.Port))[:])
 	if raw.Family == unix.AF_INET6 {
-		return netip.AddrFrom16(raw.Addr)
+		return netip.AddrPortFrom(netip.AddrFrom16(raw.Addr), port)
 	}
-	return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(raw)).Addr)
+	return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(raw)).Addr), port)
 }
 
 // leaveFrom makes an answer leave from the address that was asked: a resolver

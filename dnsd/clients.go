@@ -23,10 +23,12 @@ type clients struct {
 
 // client is one TCP connection.
 type client struct {
-	conn  *net.TCPConn
-	addr  netip.Addr
-	from  netip.Prefix
-	place *list.Element // in clients.idlest; nil when it has left
+	conn   *net.TCPConn
+	remote netip.AddrPort
+	local  netip.AddrPort
+	addr   netip.Addr // of remote
+	from   netip.Prefix
+	place  *list.Element // in clients.idlest; nil when it has left
 }
 
 func newClients(l Limits, m *metrics) *clients {
@@ -36,7 +38,8 @@ func newClients(l Limits, m *metrics) *clients {
 // enter takes a connection in, and closes another one if that is needed.
 func (c *clients) enter(conn *net.TCPConn) *client {
 	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-	cl := &client{conn: conn, addr: remote.Addr().Unmap(), from: clientOf(remote.Addr())}
+	local, _ := netip.ParseAddrPort(conn.LocalAddr().String())
+	cl := &client{conn: conn, remote: remote, local: local, addr: remote.Addr().Unmap(), from: clientOf(remote.Addr())}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

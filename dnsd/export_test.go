@@ -1,5 +1,7 @@
 package dnsd
 
+import "net/netip"
+
 // Worker returns what a UDP worker does with a packet, whose buffer must have
 // room for an answer: handle it, or only try the fast path. What the worker sees
 // is what view returns at the time.
@@ -8,7 +10,7 @@ func Worker(view func() View) (handle func(packet []byte) []byte, quick func(pac
 	handle = func(packet []byte) []byte {
 		w.view, w.loaded = view(), true
 		defer w.done()
-		return w.handle(packet, w.view.Client)
+		return w.handle(packet, netip.AddrPortFrom(w.view.Client, 53053))
 	}
 	quick = func(packet []byte) ([]byte, Verdict, bool) {
 		w.view, w.loaded = view(), true

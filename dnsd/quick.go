@@ -23,9 +23,11 @@ const (
 type worker struct {
 	server  *Server
 	counts  *tally
-	view    View // of the batch; without zones and snapshot until the first packet
+	local   netip.AddrPort // where it listens
+	view    View           // of the batch; without zones and snapshot until the first packet
 	asked   request
 	loaded  bool
+	probe   probe
 	library library
 	scratch []byte
 }
@@ -39,7 +41,7 @@ func (w *worker) done() { w.view, w.loaded = View{}, false }
 
 // handle answers one packet, come what may, and returns the answer, which may
 // stand in the packet's own buffer.
-func (w *worker) handle(packet []byte, client netip.Addr) (out []byte) {
+func (w *worker) handle(packet []byte, client netip.AddrPort) (out []byte) {
 	defer func() {
 		if p := recover(); p != nil {
 			out = w.keep(packet, w.server.rescue(w.scratch[:0], packet, UDP, w.counts, p))
@@ -47,22 +49,32 @@ func (w *worker) handle(packet []byte, client netip.Addr) (out []byte) {
 	}()
 	if !w.loaded {
 		w.view, w.loaded = w.server.view(), true
+		w.probe.look(&w.server.streams)
 	}
-	w.view.Client = client
+	w.view.Client = client.Addr()
 	q := &w.asked
 	if !q.read(packet) {
 		w.counts.count(Verdict{Kind: Dropped})
 		return nil
 	}
+	if w.probe.on {
+		w.probe.begin(packet, client, w.local)
+	}
 	w.server.admit(q, UDP, &w.view)
-	if out, verdict, ok := w.quick(packet, q); ok {
+	out, verdict, ok := w.quick(packet, q)
+	if ok {
 		w.counts.count(verdict)
 		if watch := w.server.watch.Load(); watch != nil {
 			watch.see(q, &w.view, verdict)
 		}
-		return out
+	} else {
+		out, verdict = w.server.answer(w.scratch[:0], q, UDP, w.counts, &w.view)
+		out = w.keep(packet, out)
 	}
-	return w.keep(packet, w.server.answer(w.scratch[:0], q, UDP, w.counts, &w.view))
+	if w.probe.on {
+		w.probe.end(out, verdict)
+	}
+	return out
 }
 
 // keep moves an answer from the scratch, which the next one needs.

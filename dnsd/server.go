@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -123,6 +122,7 @@ type Server struct {
 	metrics *metrics
 	loud    rate.Sometimes        // one packet in a loop must not fill the disk
 	watch   atomic.Pointer[watch] // who looks at what is asked; nil: nobody
+	streams [streams]stream       // samples of what is asked
 
 	now       atomic.Int64 // coarse clock: unix seconds, moved by Serve
 	endpoints []endpoint   // opened by Listen
@@ -150,6 +150,10 @@ func New(o Options) *Server {
 	}
 	s.clients = newClients(s.limits, s.metrics)
 	s.transfers = newTransfers(s.limits.Transfers, o.Metrics)
+	samples := newSampleCounter(o.Metrics)
+	for i := range s.streams {
+		s.streams[i].setUp(streamNames[i], samples)
+	}
 	return s
 }
 
@@ -198,6 +202,9 @@ func (s *Server) Close() {
 	for _, e := range s.endpoints {
 		e.close()
 	}
+	for i := range s.streams {
+		s.streams[i].close()
+	}
 }
 
 // Serve answers until ctx ends, then goes on for Limits.Drain with what was
@@ -208,6 +215,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return errNotListening
 	}
 	defer s.Close()
+	defer s.runStreams(ctx)() // until nobody answers any more
 	s.tick(time.Now())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runClock(ctx) })
@@ -215,6 +223,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, e := range s.endpoints {
 		for socket := range e.udp.workers(s.limits.UDPWorkers) {
 			w := s.worker(e.family)
+			w.local = e.udp.LocalAddr().AddrPort()
 			g.Go(func() error { return e.udp.serve(ctx, socket, w) })
 		}
 		counts := s.metrics.tally(TCP, e.family)
@@ -254,7 +263,7 @@ func (s *Server) runClock(ctx context.Context) error {
 
 // handle answers one packet that came over TCP, come what may: a panic costs this
 // packet alone. A transfer is not made yet, but told.
-func (s *Server) handle(dst, packet []byte, client netip.Addr, counts *tally) (out []byte, t *transfer) {
+func (s *Server) handle(dst, packet []byte, cl *client, counts *tally) (out []byte, t *transfer) {
 	defer func() {
 		if p := recover(); p != nil {
 			out, t = s.rescue(dst, packet, TCP, counts, p), nil
@@ -266,12 +275,15 @@ func (s *Server) handle(dst, packet []byte, client netip.Addr, counts *tally) (o
 		return dst, nil
 	}
 	v := s.view()
-	v.Client = client
+	v.Client = cl.addr
 	s.admit(&q, TCP, &v)
 	if t := v.transferOf(&q); t != nil {
+		s.sampleTCP(packet, nil, cl, Verdict{Kind: Transfer, Type: q.qtype, Cookies: q.cookies})
 		return dst, t
 	}
-	return s.answer(dst, &q, TCP, counts, &v), nil
+	out, verdict := s.answer(dst, &q, TCP, counts, &v)
+	s.sampleTCP(packet, out[len(dst):], cl, verdict)
+	return out, nil
 }
 
 // admit finds out what the rules and the limits say of a question.
@@ -304,16 +316,19 @@ func (s *Server) view() View {
 }
 
 // answer takes the general path, and counts.
-func (s *Server) answer(dst []byte, q *request, over Transport, counts *tally, v *View) []byte {
+func (s *Server) answer(dst []byte, q *request, over Transport, counts *tally, v *View) ([]byte, Verdict) {
 	out, verdict := v.respond(dst, q, over)
 	if verdict.Err != nil {
 		s.loud.Do(func() { s.log.Error("dns answer could not be made", "err", verdict.Err) })
 	}
 	counts.count(verdict)
+	if verdict.Kind == Notified {
+		v.hear()
+	}
 	if watch := s.watch.Load(); watch != nil {
 		watch.see(q, v, verdict)
 	}
-	return out
+	return out, verdict
 }
 
 // rescue answers SERVFAIL to a packet that made us panic.

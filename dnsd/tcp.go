@@ -84,7 +84,7 @@ func (s *Server) readQuestions(cl *client, answers chan<- outgoing, counts *tall
 			return // whatever it is, it is the client's affair, and there are many
 		}
 		s.clients.active(cl)
-		out, t := s.handle(make([]byte, lengthSize, minUDP), packet, cl.addr, counts)
+		out, t := s.handle(make([]byte, lengthSize, minUDP), packet, cl, counts)
 		if len(out) == lengthSize && t == nil {
 			continue
 		}

@@ -87,7 +87,7 @@ func (l *udpListener) serve(ctx context.Context, _ int, w *worker) error {
 			continue
 		}
 		began := w.counts.timed.begin()
-		out := w.handle(packet[:n], client.Addr())
+		out := w.handle(packet[:n], client)
 		w.done()
 		if len(out) == 0 {
 			continue
