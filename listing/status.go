@@ -21,9 +21,11 @@ type Status struct {
 	Classes        map[string]int `json:"classes"`
 	Observations   uint64         `json:"observations"`
 	Exemptions     int            `json:"exemptions"`
-	Journal        uint64         `json:"journal"` // it tells every change after this sequence
-	Audit          uint64         `json:"audit"`   // entries
-	Commits        uint64         `json:"commits"` // ever
+	Headers        uint64         `json:"headers"`      // of reports, that are kept
+	HeaderBytes    uint64         `json:"header_bytes"` // of them
+	Journal        uint64         `json:"journal"`      // it tells every change after this sequence
+	Audit          uint64         `json:"audit"`        // entries
+	Commits        uint64         `json:"commits"`      // ever
 	FileSize       int64          `json:"file_size"`
 	Waiting        int            `json:"waiting"` // requests
 	Writable       bool           `json:"writable"`
@@ -68,6 +70,11 @@ func (s *Store) Status() (Status, error) {
 		}
 		out.Observations, out.Journal, out.Audit, out.Commits = m.Observations, m.Base, m.Audit, m.Commits
 		out.Exemptions, out.FileSize = len(all), tx.Size()
+		headers, err := readHeaderCount(tx)
+		if err != nil {
+			return err
+		}
+		out.Headers, out.HeaderBytes = headers.n, headers.bytes
 		return nil
 	})
 	if errors.Is(err, ErrUnavailable) {

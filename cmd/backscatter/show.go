@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) showCommand() *cobra.Command {
-	var all bool
+	var all, headers bool
 	var events int
 	var at string
 	cmd := &cobra.Command{
@@ -29,14 +29,21 @@ that the answer can be passed on; --all tells them too, for operators.
 observations there were, and what the rule of then said of them. What is not kept
 so long is said to be so.
 
+--headers prints the headers of the newest reports instead, for operators alone,
+where the configuration has them kept (headers.keep). Local parts of addresses and
+the subject are not in them.
+
 It is shortened to 24 lines of 80 columns; --events and --json tell all.
 
 The exit code is 4 when the address is not listed.`,
 		Example: `  backscatter show 192.0.2.66
-  backscatter show 192.0.2.66 --json`,
+  backscatter show 192.0.2.66 --json
+  backscatter show 192.0.2.66 --headers`,
 		Args: exactArgs(1, "one address or prefix"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case headers && (all || at != "" || cmd.Flags().Changed("events")):
+				return usageError("show: --headers prints headers alone; leave out --all, --at and --events")
 			case !cmd.Flags().Changed("events") && !all:
 				events = -1
 			default:
@@ -49,6 +56,9 @@ The exit code is 4 when the address is not listed.`,
 				return err
 			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
+				if headers {
+					return a.showHeaders(cmd.Context(), c, args[0])
+				}
 				e, err := c.ShowAt(cmd.Context(), args[0], moment, !all)
 				if err != nil {
 					return err
@@ -64,6 +74,7 @@ The exit code is 4 when the address is not listed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "tell traps and reporters too")
+	cmd.Flags().BoolVar(&headers, "headers", false, "print the headers of the newest reports, for operators")
 	cmd.Flags().StringVar(&at, "at", "", "explain the `TIME`: 2026-11-21T12:00:00Z, 2026-11-21 12:00:00Z, or 2026-11-21 for its first second, UTC")
 	cmd.Flags().IntVar(&events, "events", 3, "print the `N` newest events, and nothing shortened (default: what a screen of 24 lines holds)")
 	a.jsonFlag(cmd)

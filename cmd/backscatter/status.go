@@ -63,6 +63,9 @@ func printStatus(b *strings.Builder, s control.Status) {
 	fmt.Fprintf(b, "list          %d published%s, serial %d of %s\n", st.Listings, byClass(st.Classes), st.Serial, stamp(st.Published))
 	fmt.Fprintf(b, "evidence      %d observations, newest %s, profile %s\n", st.Observations, stamp(st.NewestEvidence), st.Profile)
 	fmt.Fprintf(b, "store         %s, %d bytes, %d exemptions, %d audit entries\n", st.Path, st.FileSize, st.Exemptions, st.Audit)
+	if st.Headers > 0 {
+		fmt.Fprintf(b, "headers       %d kept, %d bytes\n", st.Headers, st.HeaderBytes)
+	}
 	if !st.Writable {
 		fmt.Fprintf(b, "              cannot be written: %s\n", st.WhyNot)
 	}

@@ -87,6 +87,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Published: zones.Digest(),
 		Brakes:    listing.Brakes(c.Brakes),
 		Journal:   c.Journal.listing(),
+		Headers:   c.Headers.listing(),
 	}
 	for _, z := range c.Zones {
 		settings.Horizon = max(settings.Horizon, z.TTL)
@@ -203,6 +204,7 @@ func (c *Config) JudgeConfig(key [32]byte) (evidence.Config, error) {
 		Exempt:   own,
 		Window:   c.Policy.Window,
 		Key:      key,
+		Headers:  c.Headers.Keep > 0,
 	}
 	if out.Guarded, err = c.guarded(); err != nil {
 		return evidence.Config{}, err

@@ -31,6 +31,7 @@ type Config struct {
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
 	Brakes          Brakes        `key:"brakes" doc:"What the server does to the list by itself before it waits for an operator, who lifts a brake with the command resume."`
 	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
+	Headers         Headers       `key:"headers" doc:"Whether the headers of proven reports are kept, for operators who look into one (show --headers): without local parts of addresses and without the subject."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
 	Mirror          Mirror        `key:"mirror" doc:"What 'serve --mirror' takes for the list. It reads dns, http, log and state besides, and nothing else of this file."`

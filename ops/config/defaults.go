@@ -52,6 +52,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		Policy:          PolicyFrom(policy),
 		Brakes:          Brakes(listing.DefaultBrakes()),
 		Journal:         defaultJournal(),
+		Headers:         defaultHeaders(),
 		Mirror:          defaultMirror(),
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 20 * time.Second,

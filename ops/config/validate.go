@@ -37,6 +37,7 @@ func (c *Config) validate(p *problems) {
 	c.Policy.validate(p, "policy", c.ListingPolicy())
 	blame(p, "brakes", &c.Brakes, listing.Brakes(c.Brakes).Validate())
 	c.Journal.validate(p, "journal")
+	c.Headers.validate(p, "headers")
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Mirror.validate(p, "mirror")

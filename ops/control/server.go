@@ -71,6 +71,7 @@ func NewServer(o Options) *Server {
 	s.get("/v1/ping", func(*http.Request) (any, error) { return struct{}{}, nil })
 	s.get("/v1/status", s.status)
 	s.get("/v1/show", s.show)
+	s.get("/v1/headers", s.headers)
 	s.get("/v1/listings", s.listings)
 	s.get("/v1/exemptions", s.exemptions)
 	s.get("/v1/audit", s.audit)

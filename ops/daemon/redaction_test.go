@@ -72,7 +72,7 @@ func TestNoTrapAddressAnywhere(t *testing.T) {
 	t.Parallel()
 	f := &fixture{state: tempDir(t)}
 	text := strings.Replace(settings, "STATE", f.state, 1) +
-		"exports: [{zone: bl.example, dir: " + f.state + "/export, formats: [ip4set, ip6trie, zone], every: 1s}]\n"
+		"exports: [{zone: bl.example, dir: " + f.state + "/export, formats: [ip4set, ip6trie, zone], every: 1s}]\nheaders: {keep: 720h}\n"
 	text = strings.NewReplacer("traps: [{domain: trap.example}]", "traps: [{domain: trap.example}, {address: olga-2009-xyzzy@left.example}]",
 		"profile: solo", "profile: solo, originals: 2, recipients: 2, score: 1, span: 0s").Replace(text)
 	f.text.Store(&text)
@@ -130,6 +130,11 @@ func TestNoTrapAddressAnywhere(t *testing.T) {
 	}
 	public, err := client.Show(t.Context(), "192.0.2.66", true)
 	keep("show --public", public, err)
+	headers, err := client.Headers(t.Context(), "192.0.2.66")
+	keep("show --headers", headers, err)
+	if len(headers.Headers) < 2 {
+		t.Fatalf("no headers to look at: %+v", headers)
+	}
 	listings, err := client.Listings(t.Context(), control.ListingsRequest{})
 	keep("listings", listings, err)
 	audit, err := client.Audit(t.Context(), control.AuditRequest{})
