@@ -43,10 +43,16 @@ bench: ## every benchmark, ten times, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 ./... | tee bench.out
 	$(GO) tool -modfile=.ci/tools/go.mod benchstat bench.out
 
-bench-dns: build ## what a question costs, side by side with rbldnsd, NSD and Knot; needs them and dnsperf of Debian
+bench-dns: build ## speed and memory of the DNS server beside rbldnsd, NSD and Knot; needs them and dnsperf of Debian; 10 minutes
 	$(GO) build -o dist/benchdns ./integration/benchdns
+	$(GO) build -o dist/soakdns ./integration/soakdns
+	$(GO) build -o dist/bench-store ./listing/bench
 	dist/benchdns -program dist/backscatter
-	dist/benchdns -program dist/backscatter -rate 20000
+	dist/benchdns -program dist/backscatter -rate 20000 -rounds 3
+	dist/benchdns -program dist/backscatter -entries 5000000 -rounds 3 -length 2s -peers rbldnsd
+	dist/bench-store -only answer -listings 1000000 -larger 0
+	dist/bench-store -only answer -listings 5000000 -larger 0
+	dist/soakdns -program dist/backscatter -only stalls
 
 soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for, and stalls; 20 minutes
 	$(GO) build -o dist/soakdns ./integration/soakdns

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,21 +22,18 @@ const patience = 5 * time.Minute // for a server to start and to load its list
 
 // server is a process that answers on a port of the loopback.
 type server struct {
-	cmd  *exec.Cmd
-	port int
+	cmd   *exec.Cmd
+	port  int
+	web   string        // where metrics are; empty: there are none
+	ended chan struct{} // closed when the process has ended
 }
 
+// stop ends a server, if it has not been for another target.
 func (s *server) stop() error {
-	if s.cmd.ProcessState != nil {
-		return nil // stopped for another target of the same server
-	}
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop %s: %w", s.cmd.Path, err)
 	}
-	var exit *exec.ExitError
-	if err := s.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		return fmt.Errorf("stop %s: %w", s.cmd.Path, err)
-	}
+	<-s.ended
 	return nil
 }
 
@@ -47,7 +46,11 @@ func start(ctx context.Context, port int, name string, args ...string) (*server,
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{cmd: cmd, port: port}
+	s := &server{cmd: cmd, port: port, ended: make(chan struct{})}
+	go func() { // ends with the process, which the caller ends
+		_ = cmd.Wait() // how does not matter
+		close(s.ended)
+	}()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, errors.Join(err, s.stop())
@@ -55,6 +58,11 @@ func start(ctx context.Context, port int, name string, args ...string) (*server,
 	defer conn.Close()
 	question := []byte("\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02bl\x07example\x00\x00\x06\x00\x01")
 	for end := time.Now().Add(patience); time.Now().Before(end); {
+		select {
+		case <-s.ended:
+			return nil, fmt.Errorf("%s has ended: %s", name, &complaints)
+		default:
+		}
 		_, _ = conn.Write(question) // refused until the port is bound, as is the reading
 		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		if _, err := conn.Read(make([]byte, 1500)); err == nil {
@@ -94,12 +102,16 @@ func (b *bench) startOurs(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	web, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
 	config := fmt.Sprintf(`state: %s
 dns: {listen: ["127.0.0.1:%d"], limits: {same: 1000000, all: 1000000}, access: []} # limits that are counted, and not reached
-http: {listen: ""}
-zones: [{name: %s, ns: [ns1.%[3]s]}]
+http: {listen: "127.0.0.1:%[4]d"}
+zones: [{name: %[3]s, ns: [ns1.%[3]s]}]
 intake: {smtp: {listen: ""}}
-`, b.path("state"), port, zone)
+`, b.path("state"), port, zone, web)
 	if err := errors.Join(os.Mkdir(b.path("state"), 0o700), os.WriteFile(b.path("config"), []byte(config), 0o600)); err != nil {
 		return nil, err
 	}
@@ -116,22 +128,56 @@ intake: {smtp: {listen: ""}}
 	if err := s.stop(); err != nil {
 		return nil, err
 	}
-	return start(ctx, port, b.program, "serve", "--config", b.path("config"))
+	s, err = start(ctx, port, b.program, "serve", "--config", b.path("config"))
+	if err != nil {
+		return nil, err
+	}
+	s.web = fmt.Sprintf("127.0.0.1:%d", web)
+	return s, nil
 }
 
-// freePort returns a port that nobody had a moment ago.
-func freePort(ctx context.Context) (int, error) {
-	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
+// mallocs returns how often the server has allocated memory so far.
+func (s *server) mallocs(ctx context.Context) (float64, error) {
+	if s.web == "" {
+		return 0, nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.web+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).Port, nil
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	return number(allocated, text), nil
+}
+
+// freePort returns a port that nobody had a moment ago, for UDP or TCP.
+func freePort(ctx context.Context) (port int, err error) {
+	var config net.ListenConfig
+	for range 16 {
+		var conn net.PacketConn
+		if conn, err = config.ListenPacket(ctx, "udp", "127.0.0.1:0"); err != nil {
+			return 0, err
+		}
+		var l net.Listener
+		if l, err = config.Listen(ctx, "tcp", conn.LocalAddr().String()); err == nil {
+			port = conn.LocalAddr().(*net.UDPAddr).Port
+			return port, errors.Join(l.Close(), conn.Close())
+		}
+		_ = conn.Close() // it is another that is tried
+	}
+	return 0, err
 }
 
 // round is what one server did in one round; times in µs a question.
 type round struct {
-	user, system, rate, lost, memory float64
+	user, system, rate, lost, memory, allocations float64
 }
 
 func (r round) cpu() float64 { return r.user + r.system }
@@ -139,6 +185,7 @@ func (r round) cpu() float64 { return r.user + r.system }
 var (
 	completed = regexp.MustCompile(`Queries completed:\s+(\d+)`)
 	lost      = regexp.MustCompile(`Queries lost:\s+(\d+)`)
+	allocated = regexp.MustCompile(`(?m)^go_memstats_mallocs_total (\S+)`)
 	codes     = regexp.MustCompile(`NOERROR (\d+) \((\d+)`)
 )
 
@@ -152,6 +199,14 @@ func (b *bench) ask(ctx context.Context, t *target) (round, error) {
 	if b.rate > 0 {
 		args = append(args, "-Q", strconv.Itoa(b.rate))
 	}
+	first, err := t.server.mallocs(ctx)
+	if err != nil {
+		return round{}, err
+	}
+	second, err := t.server.mallocs(ctx) // asking for the figure allocates too
+	if err != nil {
+		return round{}, err
+	}
 	before, err := usage(t.server)
 	if err != nil {
 		return round{}, err
@@ -161,6 +216,10 @@ func (b *bench) ask(ctx context.Context, t *target) (round, error) {
 		return round{}, fmt.Errorf("dnsperf: %w: %s", err, out)
 	}
 	after, err := usage(t.server)
+	if err != nil {
+		return round{}, err
+	}
+	third, err := t.server.mallocs(ctx)
 	if err != nil {
 		return round{}, err
 	}
@@ -175,6 +234,7 @@ func (b *bench) ask(ctx context.Context, t *target) (round, error) {
 	return round{
 		user: perQuestion(after.user - before.user), system: perQuestion(after.system - before.system),
 		rate: n / b.length.Seconds(), lost: missing, memory: after.memory / 1e6,
+		allocations: max(0, (third-second)-(second-first)) / n,
 	}, nil
 }
 
