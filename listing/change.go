@@ -38,6 +38,7 @@ type change struct {
 	log      *slog.Logger
 	settings *Settings
 	current  *Snapshot
+	buckets  map[string]bucket // of the transaction
 	lex      *lexicon
 	weigh    weigher  // reporters, as of now
 	touched  *touched // of a compaction under way
@@ -65,7 +66,18 @@ func (s *Store) newChange(tx *bolt.Tx) *change {
 }
 
 func (c *change) bucket(name []byte) bucket {
-	return bucket{Bucket: c.tx.Bucket(name), name: string(name), touched: c.touched}
+	if b, ok := c.buckets[string(name)]; ok {
+		return b
+	}
+	b := bucket{Bucket: c.tx.Bucket(name), name: string(name), touched: c.touched}
+	if b.Bucket != nil && (&name[0] == &bucketAudit[0] || &name[0] == &bucketJournal[0]) {
+		b.FillPercent = 1 // what comes is behind all that is there
+	}
+	if c.buckets == nil {
+		c.buckets = make(map[string]bucket, len(buckets))
+	}
+	c.buckets[b.name] = b
+	return b
 }
 
 // record reads the record of a key, or begins one.

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 )
 
@@ -38,11 +39,16 @@ func (id ID) short() (out ID) {
 // encodeObservation writes what the key (listing key, time, identity) does not
 // tell already.
 func encodeObservation(lex *lexicon, key []byte, o *Observation) ([]byte, error) {
+	return o.encode(lex, key, packTexts(o))
+}
+
+// encode is encodeObservation for who packed the texts before, which takes most of
+// the time.
+func (o *Observation) encode(lex *lexicon, key []byte, texts packedTexts) ([]byte, error) {
 	e := newEncoder(observationVersion)
-	texts, packed := observationText(o)
 	e.byte(observationFlags(o))
 	kind := byte(o.Class)<<4 | levelCode(o.Level)
-	if packed {
+	if texts.squeezed {
 		kind |= observationPacked
 	}
 	e.byte(kind)
@@ -66,7 +72,7 @@ func encodeObservation(lex *lexicon, key []byte, o *Observation) ([]byte, error)
 			return nil, err
 		}
 	}
-	e.fixed(texts)
+	e.fixed(texts.b)
 	return e.seal(key), nil
 }
 
@@ -112,11 +118,16 @@ func observationTexts(o *Observation) []*string {
 	return []*string{&t.MessageID, &t.QueueID, &t.ReportingMTA, &t.Status, &t.Diagnostic, &t.HELO, &t.PTR, &t.FailedDomain}
 }
 
-// observationText is all texts of strangers, then the hosts of URLs, squeezed, or
-// with their lengths where that is shorter. Those at the end that are empty are
-// left out.
-func observationText(o *Observation) (out []byte, squeezed bool) {
-	texts := make([]string, 0, len(observationTexts(o))+len(o.Traces.URLHosts))
+// packedTexts are the texts of an observation as they are stored.
+type packedTexts struct {
+	b        []byte
+	squeezed bool
+}
+
+// packTexts packs all texts of strangers, then the hosts of URLs: squeezed, or with
+// their lengths where that is shorter. Those at the end that are empty are left out.
+func packTexts(o *Observation) packedTexts {
+	texts := make([]string, 0, 16)
 	for _, text := range observationTexts(o) {
 		texts = append(texts, *text)
 	}
@@ -124,14 +135,18 @@ func observationText(o *Observation) (out []byte, squeezed bool) {
 	for len(texts) > 0 && texts[len(texts)-1] == "" {
 		texts = texts[:len(texts)-1]
 	}
-	plain := &encoder{}
+	size := 0
+	for _, text := range texts {
+		size += (bits.Len(uint(len(text))|1)+6)/7 + len(text)
+	}
+	if out, ok := squeeze(texts); ok && len(out) < size {
+		return packedTexts{out, true}
+	}
+	plain := encoder{b: make([]byte, 0, size)}
 	for _, text := range texts {
 		plain.text(text)
 	}
-	if out, ok := squeeze(texts); ok && len(out) < len(plain.b) {
-		return out, true
-	}
-	return plain.b, false
+	return packedTexts{plain.b, false}
 }
 
 // observationText reads the texts, in whichever of their forms.

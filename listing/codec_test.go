@@ -49,6 +49,15 @@ func codecs() ([]codec, *lexicon) {
 		{Prefix: netip.MustParsePrefix("192.0.2.66/32"), Classes: ClassSetOf(ClassBounce, ClassNotice), Class: ClassNotice, Summary: Summary{Events: 20, Since: 20000, Last: 20001, Until: 20008}},
 		{Prefix: netip.MustParsePrefix("2001:db8::/48"), Classes: ClassSetOf(ClassManual), Class: ClassManual},
 	}
+	decision := Decision{
+		List: true, Profile: "solo", Relapse: true, Classes: ClassSetOf(ClassBounce, ClassNotice), Class: ClassNotice, Events: 3,
+		Thresholds: []Threshold{{"score", "3.0", "3.5", true}, {"span", "10m", "1h", true}},
+		First:      codecTime, Last: codecTime.Add(time.Hour), Until: codecTime.Add(7 * 24 * time.Hour),
+	}
+	decided := AuditEntry{
+		Number: 4, Time: codecTime, Action: ActionEvidence, By: Actor{UID: -1, Name: actorEvidence}, Reason: "the listing rule was met",
+		Prefixes: []netip.Prefix{entries[0].Prefix}, Count: 1, Detail: must(json.Marshal(decision)), decision: &decision,
+	}
 	all := []codec{
 		{
 			"meta", keyState,
@@ -109,6 +118,11 @@ func codecs() ([]codec, *lexicon) {
 		{
 			"audit", numberKey(3),
 			AuditEntry{Number: 3, Time: codecTime, Action: ActionList, By: Actor{UID: -1, Name: "jdoe", Via: "offline"}, Reason: "why", Sequence: 5, Prefixes: []netip.Prefix{entries[0].Prefix, entries[1].Prefix, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}, Count: 4, Detail: json.RawMessage(`{"list":true}`), previous: sha256.Sum256(nil)},
+			func(k []byte, v any) []byte { a := v.(AuditEntry); return encodeAudit(k, &a) },
+			func(k, v []byte) (any, error) { return decodeAudit(k, v) },
+		},
+		{
+			"audit of a decision", numberKey(4), decided,
 			func(k []byte, v any) []byte { a := v.(AuditEntry); return encodeAudit(k, &a) },
 			func(k, v []byte) (any, error) { return decodeAudit(k, v) },
 		},

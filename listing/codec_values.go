@@ -1,7 +1,6 @@
 package listing
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -18,7 +17,8 @@ const (
 	stampVersion        = 0x42
 	exemptionVersion    = 0x51
 	changeVersion       = 0x61
-	auditVersion        = 0x71
+	auditVersion1       = 0x71 // decisions as JSON; read, and written no more
+	auditVersion        = 0x72
 	indexVersion        = 0x81
 	reporterVersion     = 0xa1
 	brakesVersion       = 0xb1
@@ -252,45 +252,4 @@ func decodeChange(key, value []byte) (Change, error) {
 		return c, fmt.Errorf("journal %d: %w", c.Sequence, err)
 	}
 	return c, nil
-}
-
-func encodeAudit(key []byte, a *AuditEntry) []byte {
-	e := newEncoder(auditVersion)
-	e.fixed(a.previous[:])
-	e.time(a.Time)
-	e.text(a.Action)
-	e.uint(uint64(int64(a.By.UID) + 1))
-	e.text(a.By.Name)
-	e.text(a.By.Via)
-	e.text(a.Reason)
-	e.uint(a.Sequence)
-	e.uint(uint64(len(a.Prefixes)))
-	for _, p := range a.Prefixes {
-		e.prefix(p)
-	}
-	e.text(string(a.Detail))
-	return e.seal(key)
-}
-
-func decodeAudit(key, value []byte) (AuditEntry, error) {
-	if len(key) != 8 {
-		return AuditEntry{}, fmt.Errorf("audit %x: key has %d bytes: %w", key, len(key), ErrDamaged)
-	}
-	a := AuditEntry{Number: numberOf(key)}
-	d := openValue(key, value, auditVersion)
-	d.fixed(a.previous[:])
-	a.Time, a.Action = d.time(), d.text()
-	a.By.UID = int(int64(d.uint()) - 1)
-	a.By.Name, a.By.Via, a.Reason, a.Sequence = d.text(), d.text(), d.text(), d.uint()
-	for range d.count() {
-		a.Prefixes = append(a.Prefixes, d.prefix())
-	}
-	a.Count = len(a.Prefixes)
-	if detail := d.text(); detail != "" {
-		a.Detail = json.RawMessage(detail)
-	}
-	if err := d.finish(); err != nil {
-		return a, fmt.Errorf("audit %d: %w", a.Number, err)
-	}
-	return a, nil
 }

@@ -164,7 +164,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 	if r.Kept == 0 {
 		return
 	}
-	d := st.judge(tx, s.log, r, settings.Policy, st.weigher(settings, now), now)
+	d := st.judge(tx, newLexicon(tx), s.log, r, settings.Policy, st.weigher(settings, now), now)
 	x.Decision = &d
 	if r.Evidence == nil {
 		return

@@ -17,7 +17,7 @@ import (
 
 // The schema of the file, and the words that tell it from any other bbolt file.
 const (
-	schema      = 3
+	schema      = 4
 	schemaMagic = "backscatter listing store"
 )
 

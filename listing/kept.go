@@ -38,7 +38,12 @@ type decodeFunc func(lex *lexicon, key, value []byte) (Observation, error)
 // newest first, until it returns false. What is damaged is told and passed over:
 // it can prove nothing.
 func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, decode decodeFunc, fn func(Observation) bool) {
-	prefix, lex := prefixKey(k.Prefix()), newLexicon(tx)
+	observationsBy(tx, newLexicon(tx), log, k, from, decode, fn)
+}
+
+// observationsBy is observations for who reads of many keys.
+func observationsBy(tx *bolt.Tx, lex *lexicon, log *slog.Logger, k Key, from time.Time, decode decodeFunc, fn func(Observation) bool) {
+	prefix := prefixKey(k.Prefix())
 	last := append(bytes.Clone(prefix), 0xff)
 	cursor := tx.Bucket(bucketObservations).Cursor()
 	step := cursor.Prev
@@ -62,13 +67,13 @@ func observations(tx *bolt.Tx, log *slog.Logger, k Key, from time.Time, decode d
 
 // judge asks the listing rule about a key, and changes nothing.
 func (c *change) judge(r *record) Decision {
-	return c.state.judge(c.tx, c.log, r, c.settings.Policy, c.weigh, c.now)
+	return c.state.judge(c.tx, c.lex, c.log, r, c.settings.Policy, c.weigh, c.now)
 }
 
-func (st *state) judge(tx *bolt.Tx, log *slog.Logger, r *record, policy Policy, weigh weigher, now time.Time) Decision {
+func (st *state) judge(tx *bolt.Tx, lex *lexicon, log *slog.Logger, r *record, policy Policy, weigh weigher, now time.Time) Decision {
 	evidence := make([]Evidence, 0, r.Kept)
 	exempt := st.exemptHosts(r.Key)
-	observations(tx, log, r.Key, now.Add(-policy.Window), decodeForRule, func(o Observation) bool {
+	observationsBy(tx, lex, log, r.Key, now.Add(-policy.Window), decodeForRule, func(o Observation) bool {
 		if !exempt(o.Addr) {
 			evidence = append(evidence, o.Evidence(weigh(o.Reporter)))
 		}

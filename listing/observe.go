@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,7 +23,8 @@ func (s *Store) Observe(ctx context.Context, o Observation) (Outcome, error) {
 	if err := o.normalise(); err != nil {
 		return Outcome{}, fmt.Errorf("store observation %s: %w", o.ID, err)
 	}
-	p, err := s.do(ctx, &request{obs: &o})
+	// What can be done here is done here: the writer is one for all who report.
+	p, err := s.do(ctx, &request{obs: &o, texts: packTexts(&o)})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("store observation %s: %w", o.ID, err)
 	}
@@ -133,7 +133,7 @@ func (c *change) keepAll(r *record, members []int, group []*request, replies []r
 		if len(o.Former) > 0 && !out.Duplicate {
 			c.recall(r, &o)
 		}
-		if err := c.keep(r, o, out); err != nil {
+		if err := c.keep(r, o, group[i].texts, out); err != nil {
 			return kept, counts, err
 		}
 		known[group[i].obs.ID] = known[group[i].obs.ID] || !out.Stale
@@ -165,9 +165,12 @@ func (c *change) known(r *record, members []int, group []*request) map[ID]bool {
 			known[id] = seen.Get(id[:]) != nil
 		}
 	}
+	if r.Kept == 0 {
+		return known
+	}
 	prefix := prefixKey(r.Key.Prefix())
 	cursor := c.bucket(bucketObservations).Cursor()
-	for key, _ := cursor.Seek(prefix); r.Kept > 0 && bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
+	for key, _ := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
 		if id, ok := identityOf(key); ok {
 			if _, asked := known[id]; asked {
 				known[id] = true
@@ -211,7 +214,7 @@ func (c *change) recall(r *record, o *Observation) {
 }
 
 // keep stores one observation, unless it is a duplicate or stale.
-func (c *change) keep(r *record, o Observation, out *Outcome) error {
+func (c *change) keep(r *record, o Observation, texts packedTexts, out *Outcome) error {
 	if o.At.After(c.now) {
 		o.At = c.now // we cannot have received it later than now
 	}
@@ -224,7 +227,7 @@ func (c *change) keep(r *record, o Observation, out *Outcome) error {
 	}
 	_, out.Exempt = c.exemption(netip.PrefixFrom(o.Addr, o.Addr.BitLen()))
 	key := observationKey(r.Key, o.At, o.ID)
-	value, err := encodeObservation(c.lex, key, &o)
+	value, err := o.encode(c.lex, key, texts)
 	if err == nil {
 		err = c.bucket(bucketObservations).Put(key, value)
 	}
@@ -279,12 +282,8 @@ func (c *change) decide(r *record) (Decision, error) {
 // noteListed leaves the decision in the audit, where it can be read for as
 // long as anybody may ask why.
 func (c *change) noteListed(r *record, d Decision, why string) uint64 {
-	text, err := detail(d)
-	if err != nil {
-		c.log.Error("write a decision into the audit", slog.Any("err", err))
-	}
 	return c.note(AuditEntry{
 		Action: ActionEvidence, By: Actor{UID: -1, Name: actorEvidence}, Reason: why,
-		Prefixes: []netip.Prefix{r.Key.Prefix()}, Detail: text,
+		Prefixes: []netip.Prefix{r.Key.Prefix()}, decision: &d,
 	})
 }

@@ -63,21 +63,26 @@ func codeLengths(weights []int) []uint8 {
 
 // bitWriter writes bits, the highest of a byte first.
 type bitWriter struct {
-	b    []byte
-	free int // bits of the last byte that are not written
+	b     []byte
+	ahead uint64 // bits that are not in b yet: the lowest of these
+	n     int    // so many, fewer than 8 between two calls
 }
 
 // write writes the lowest n bits of v.
 func (w *bitWriter) write(v uint32, n int) {
-	for n > 0 {
-		if w.free == 0 {
-			w.b, w.free = append(w.b, 0), 8
-		}
-		take := min(n, w.free)
-		n -= take
-		w.free -= take
-		w.b[len(w.b)-1] |= byte(v>>n) & (1<<take - 1) << w.free
+	w.ahead = w.ahead<<n | uint64(v)&(1<<n-1)
+	for w.n += n; w.n >= 8; {
+		w.n -= 8
+		w.b = append(w.b, byte(w.ahead>>w.n))
 	}
+}
+
+// bytes returns what was written, with zeros up to a whole byte.
+func (w *bitWriter) bytes() []byte {
+	if w.n > 0 {
+		return append(w.b, byte(w.ahead<<(8-w.n)))
+	}
+	return w.b
 }
 
 func (w *bitWriter) symbol(c *prefixCode, symbol int) {

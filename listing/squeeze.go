@@ -104,16 +104,19 @@ func squeeze(texts []string) (out []byte, ok bool) {
 	if len(texts) > squeezeTexts {
 		return nil, false
 	}
-	w := bitWriter{}
-	w.write(uint32(len(texts)), squeezeCount)
-	s := squeezer{table: packTable, window: append(make([]byte, 0, len(packWords)+256), packWords...)}
+	size := 0
 	for _, text := range texts {
-		if len(s.window)+len(text) > len(packWords)+maxUnpacked {
+		if size += len(text); size > maxUnpacked {
 			return nil, false
 		}
+	}
+	w := bitWriter{b: make([]byte, 0, 64+size/2)}
+	w.write(uint32(len(texts)), squeezeCount)
+	s := squeezer{table: packTable, window: append(make([]byte, 0, len(packWords)+size), packWords...)}
+	for _, text := range texts {
 		s.text(&w, text)
 	}
-	return w.b, true
+	return w.bytes(), true
 }
 
 // squeezer knows what was written and where four bytes stood last in it.

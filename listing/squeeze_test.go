@@ -81,7 +81,7 @@ func TestPrefixCode(t *testing.T) {
 			space += 1 << (longestCode - c.lengths[symbol])
 			w := &bitWriter{}
 			w.symbol(c, symbol)
-			r := &bitReader{b: w.b}
+			r := &bitReader{b: w.bytes()}
 			if got := r.symbol(c); got != symbol || r.at != int(c.lengths[symbol]) {
 				t.Fatalf("symbol %d comes back as %d", symbol, got)
 			}

@@ -16,6 +16,7 @@ import (
 type request struct {
 	ctx   context.Context //nolint:containedctx // of the call that waits for the reply
 	obs   *Observation    // an observation, which may share a transaction with others
+	texts packedTexts     // of it
 	order func(*change) error
 	aside func(*writer) error // between two transactions
 	wait  *prometheus.Timer
