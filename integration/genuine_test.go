@@ -18,13 +18,15 @@ import (
 // Who is where in the network of this test. The addresses of bouncers are what
 // must be found, by whatever way their bounces come.
 const (
-	ownTrap      = "192.0.2.10" // our SMTP trap, and the milter's port
-	trapMX       = "192.0.2.25" // Postfix that hands over to us: by LMTP, by a pipe
-	productionMX = "192.0.2.26" // the same, with our milter
-	eximHost     = "192.0.2.66"
-	postfixHost  = "192.0.2.67"
-	zombie       = "198.51.100.9" // sends in the names of others
-	prober       = "198.51.100.66"
+	ownTrap       = "192.0.2.10" // our SMTP trap, and the milter's port
+	trapMX        = "192.0.2.25" // Postfix that hands over to us: by LMTP, by a pipe
+	productionMX  = "192.0.2.26" // the same, with our milter
+	eximHost      = "192.0.2.66"
+	postfixHost   = "192.0.2.67"
+	sendmailHost  = "192.0.2.68"
+	openSMTPDHost = "192.0.2.69"
+	zombie        = "198.51.100.9" // sends in the names of others
+	prober        = "198.51.100.66"
 )
 
 // routes is where the bouncers find the domains of the victims.
@@ -52,13 +54,17 @@ policy: {profile: solo, score: 3.9, originals: 4, recipients: 0, span: 0s, lista
 func TestGenuineBounces(t *testing.T) {
 	t.Parallel()
 	postfixPath := peer(t, "postfix", "postfix")
-	exim := peer(t, "exim4", "exim4-daemon-light")
+	all := bouncers(t)
 	swaks := peer(t, "swaks", "swaks")
 	peer(t, "ip", "iproute2")
 	if !isolated(t) {
 		return
 	}
-	addresses(t, ownTrap+"/32", trapMX+"/32", productionMX+"/32", eximHost+"/32", postfixHost+"/32", zombie+"/32", prober+"/32")
+	hosts := []string{ownTrap + "/32", trapMX + "/32", productionMX + "/32", zombie + "/32", prober + "/32"}
+	for _, b := range all {
+		hosts = append(hosts, b.host+"/32")
+	}
+	addresses(t, hosts...)
 	dir := shortDir(t)
 	must(t, "chgrp", "postfix", dir) // and so the socket's group
 	must(t, "chmod", "2751", dir)
@@ -70,21 +76,19 @@ func TestGenuineBounces(t *testing.T) {
 
 	must(t, "cp", d.site.program, filepath.Join(dir, "backscatter")) // where the pipe's user can get at it
 	startMX(t, postfixPath, d, dir)
-	bouncers := map[string]string{"Exim": eximHost, "Postfix": postfixHost}
-	startExim(t, exim)
-	startBouncingPostfix(t, postfixPath)
-	for _, host := range bouncers {
+	for _, b := range all {
+		b.start(t, b.path)
 		for domain := range routes {
-			forge(t, host, "victim@"+domain)
+			forge(t, b.host, "victim@"+domain)
 		}
 	}
-	for product, host := range bouncers {
-		e := awaitListed(t, d, host, len(routes))
+	for product, b := range all {
+		e := awaitListed(t, d, b.host, len(routes))
 		var levels []string
 		for _, event := range e.Events {
 			levels = append(levels, event.Level)
 			if event.Class != "bounce" || event.Traces.Product != product || event.Traces.Origin != zombie {
-				t.Errorf("%s at %s is taken for %+v", product, host, event)
+				t.Errorf("%s at %s is taken for %+v", product, b.host, event)
 			}
 		}
 		slices.Sort(levels)
@@ -145,20 +149,17 @@ func explained(t *testing.T, d *daemon, host string) explanation {
 	return e
 }
 
-// awaitListed waits until so many bounces of a host are known, and wants it to
-// be listed by then.
+// awaitListed waits until so many bounces of a host are known, and it is listed
+// for them, which is published a moment after they are stored.
 func awaitListed(t *testing.T, d *daemon, host string, events int) explanation {
 	t.Helper()
 	var e explanation
 	eventually(t, host+" is listed", func(context.Context) error {
-		if e = explained(t, d, host); len(e.Events) < events {
-			return fmt.Errorf("%d events: %+v", len(e.Events), e.Events)
+		if e = explained(t, d, host); len(e.Events) < events || !e.Listed {
+			return fmt.Errorf("it is %+v", e)
 		}
 		return nil
 	})
-	if !e.Listed {
-		t.Errorf("%s is not listed: %+v", host, e)
-	}
 	return e
 }
 
@@ -215,102 +216,6 @@ func awaitGreeting(t *testing.T, p *process, addr string) {
 	})
 }
 
-const eximConf = `
-primary_hostname = mail.exim.example
-exim_path = @EXIM@
-spool_directory = @DIR@/spool
-log_file_path = @DIR@/log/%s
-pid_file_path = @DIR@/pid
-local_interfaces = ` + eximHost + `
-deliver_drop_privilege = true
-acl_smtp_rcpt = rcpt
-host_lookup =
-rfc1413_query_timeout = 0s
-keep_environment =
-tls_advertise_hosts =
-begin acl
-rcpt:
-  accept domains = bounces.example
-  deny
-begin routers
-out:
-  driver = manualroute
-  domains = ! bounces.example
-  route_list = @ROUTES@
-  transport = smtp
-nobody:
-  driver = redirect
-  domains = bounces.example
-  data = :fail: no such user here
-  allow_fail
-begin transports
-smtp:
-  driver = smtp
-  interface = ` + eximHost + `
-`
-
-// startExim starts an Exim that takes mail for anybody in bounces.example, and
-// has nobody there.
-func startExim(t *testing.T, path string) {
-	t.Helper()
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := shortDir(t)
-	withUser(t, "Debian-exim")
-	must(t, "chmod", "755", dir)
-	for _, name := range []string{"spool", "log"} {
-		must(t, "mkdir", filepath.Join(dir, name))
-		must(t, "chown", "Debian-exim", filepath.Join(dir, name))
-	}
-	var to []string
-	for domain, host := range routes {
-		to = append(to, domain+" "+host)
-	}
-	conf := filepath.Join(dir, "exim.conf")
-	text := strings.NewReplacer("@EXIM@", path, "@DIR@", dir, "@ROUTES@", strings.Join(to, "; ")).Replace(eximConf)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "-C", conf, "-bdf", "-q1m")
-	var said logBuffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	p := launch(t, cmd)
-	t.Cleanup(func() {
-		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(dir, "log", "main"))
-			t.Logf("Exim says:\n%s%s", said.String(), tail(string(log), 8<<10))
-		}
-	})
-	awaitGreeting(t, p, eximHost+":25")
-}
-
-// withUser has the machine, which must be an isolated test's, know a user that
-// a mail server was built for and that no package made.
-func withUser(t *testing.T, name string) {
-	t.Helper()
-	for _, file := range []string{"/etc/passwd", "/etc/group"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains("\n"+string(text), "\n"+name+":") {
-			continue
-		}
-		line := name + ":x:9199:9199::/nonexistent:/usr/sbin/nologin\n"
-		if file == "/etc/group" {
-			line = name + ":x:9199:\n"
-		}
-		mine := filepath.Join(shortDir(t), filepath.Base(file))
-		if err := os.WriteFile(mine, append(text, line...), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		must(t, "chmod", "755", filepath.Dir(mine))
-		must(t, "mount", "--bind", mine, file)
-	}
-}
-
 // commonCF is what both Postfixes have.
 const commonCF = `
 compatibility_level = 3.6
@@ -344,25 +249,6 @@ transport_maps = inline:{ {lmtp.example = lmtp:unix:`+dir+`/lmtp}, {pipe.example
 lmtp        unix - - n - - lmtp
 backscatter unix - n n - - pipe user=nobody:nogroup null_sender= argv=`+dir+`/backscatter report --socket `+filepath.Join(d.site.state, "control.sock")+` --mail-from ${sender} --rcpt ${recipient}
 `, 1), trapMX+":25")
-}
-
-// startBouncingPostfix starts a Postfix that takes mail for anybody in
-// bounces.example, and has nobody there.
-func startBouncingPostfix(t *testing.T, path string) {
-	t.Helper()
-	to := "{bounces.example = error:5.1.1 no such user here}"
-	for domain, host := range routes {
-		to += ", {" + domain + " = smtp:[" + host + "]}"
-	}
-	launchPostfix(t, path, commonCF+`
-myhostname = mail.postfix.example
-inet_interfaces = `+postfixHost+`
-smtp_bind_address = `+postfixHost+`
-virtual_mailbox_domains = bounces.example
-smtpd_reject_unlisted_recipient = no
-disable_dns_lookups = yes
-transport_maps = inline:{ `+to+` }
-`, masterCF+"smtp unix - - n - - smtp\n", postfixHost+":25")
 }
 
 // launchPostfix starts a Postfix in folders of its own, and waits until it
