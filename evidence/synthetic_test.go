@@ -25,7 +25,7 @@ func (s *score) add(found, right bool) {
 	}
 }
 
-// TestScore tells how well the synthetic samples are recognised, with all
+// TestSynthetic tells how well the synthetic samples are recognised, with all
 // rules, and without those that name a product: as if each product were new.
 func TestSynthetic(t *testing.T) {
 	t.Parallel()
@@ -87,7 +87,7 @@ func keys(m map[string]*score) func(func(string) bool) {
 	}
 }
 
-// TestSamples: at least 20 products or languages of each kind, each once.
+// TestSyntheticSamples: at least 20 products or languages of each kind, each once.
 func TestSyntheticSamples(t *testing.T) {
 	t.Parallel()
 	names := map[string]map[string]bool{}
