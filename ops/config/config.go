@@ -58,6 +58,8 @@ type DNS struct {
 	MaxTCPPerClient int           `key:"max_tcp_per_client" restart:"yes" doc:"TCP connections of one client network (IPv4 /24, IPv6 /56) served at a time; beyond it the idlest goes."`
 	MaxTransfers    int           `key:"max_transfers" restart:"yes" doc:"Transfers of whole zones to secondaries at a time. Who comes then is told to try later."`
 	TCPIdle         time.Duration `key:"tcp_idle" restart:"yes" doc:"How long a TCP connection may stay without a question (RFC 7766 §6.2.3)."`
+	QueryLog        QueryLog      `key:"query_log" doc:"A log of some of the questions, off by default. It never holds an answer up: what cannot be written in time is left out, and counted (backscatter_dns_samples_total)."`
+	Dnstap          Dnstap        `key:"dnstap" doc:"The same for programs that read dnstap, off by default."`
 	Keys            []Key         `key:"keys" doc:"Secrets that are shared with other DNS servers, by which they and we sign messages (TSIG, RFC 8945)."`
 }
 

@@ -38,6 +38,8 @@ func (e environment) defaults(policy listing.Policy) *Config {
 			MaxTCPPerClient: tcp.TCPPerClient,
 			MaxTransfers:    tcp.Transfers,
 			TCPIdle:         tcp.TCPIdle,
+			QueryLog:        defaultQueryLog(),
+			Dnstap:          defaultDnstap(),
 		},
 		HTTP:   HTTP{Listen: "127.0.0.1:8053"},
 		Zones:  []Zone{zone},

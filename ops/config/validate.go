@@ -67,6 +67,8 @@ func (d *DNS) validate(p *problems, key string) {
 	validateCount(p, key+".max_tcp_per_client", d.MaxTCPPerClient, 1, 1_000_000)
 	validateCount(p, key+".max_transfers", d.MaxTransfers, 1, 1_000_000)
 	validateDuration(p, key+".tcp_idle", d.TCPIdle, 100*time.Millisecond, time.Hour)
+	d.QueryLog.validate(p, key+".query_log")
+	d.Dnstap.validate(p, key+".dnstap")
 }
 
 func (l *Log) validate(p *problems, key string) {

@@ -114,6 +114,11 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	if err := d.dns.Listen(); err != nil {
 		return err
 	}
+	sampled, err := openSamples(c, d.version)
+	if err != nil {
+		return err
+	}
+	sampled.use(d.dns, nil)
 	if err := d.bindSensors(c); err != nil {
 		return err
 	}

@@ -114,6 +114,11 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 		return err
 	}
 	m.dns = server
+	sampled, err := openSamples(c, m.o.Version)
+	if err != nil {
+		return err
+	}
+	sampled.use(m.dns, nil)
 	if c.HTTP.Listen != "" {
 		var config net.ListenConfig
 		if m.webL, err = config.Listen(context.Background(), "tcp", c.HTTP.Listen); err != nil {
@@ -133,8 +138,17 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 	return err
 }
 
-// Look has the mirror look for something newer soon.
-func (m *Mirror) Look() { m.source.Look() }
+// Look has the mirror look for something newer soon, and opens the log of
+// questions anew.
+func (m *Mirror) Look() {
+	m.source.Look()
+	sampled, err := openSamples(m.o.Config, m.o.Version)
+	if err != nil {
+		m.log.Warn("the former log of questions goes on", "err", err)
+		return
+	}
+	sampled.use(m.dns, sampled.tap)
+}
 
 // NotReady returns why the mirror has nothing to answer from, or nothing that is
 // to be trusted still; nothing when all is well.

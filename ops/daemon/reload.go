@@ -54,10 +54,15 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
-	if err := d.takeOver(ctx, by, old, fresh); err != nil {
+	sampled, err := openSamples(c, d.version)
+	if err != nil {
 		return control.ReloadResult{}, err
 	}
+	if err := d.takeOver(ctx, by, old, fresh); err != nil {
+		return control.ReloadResult{}, sampled.drop(err)
+	}
 	d.dnsRules.Store(dns)
+	sampled.use(d.dns, old.config.Tap(d.version))
 	changed := config.Changed(old.config, c)
 	slices.Sort(changed)
 	return control.ReloadResult{File: c.File, Changed: changed}, nil
