@@ -130,6 +130,8 @@ func (v *View) decide(q *request, over Transport) reply {
 		return failure(Refused, q.fault, noError)
 	case q.fault != dns.RcodeSuccess:
 		return failure(Malformed, q.fault, noError)
+	case q.opcode == dns.OpcodeNotify:
+		return v.notified(q)
 	case q.wantsCookie(over, v.Rules):
 		return failure(Cookie, dns.RcodeBadCookie, noError)
 	case len(q.question) == 0:

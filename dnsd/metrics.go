@@ -24,6 +24,7 @@ const (
 	Transfer                   // a whole zone, or what changed
 	Chaos                      // who we are
 	Cookie                     // a DNS cookie, and nothing else
+	Notified                   // a primary says that there is something new
 	Refused                    // outside the zones, or not allowed
 	Limited                    // over a limit: truncated, or told that nothing is listed
 	Denied                     // an access rule refuses, or says what to answer
@@ -35,7 +36,7 @@ const (
 )
 
 var kindNames = [kinds]string{
-	"dropped", "listed", "unlisted", "partial", "no_address", "apex", "status", "transfer", "chaos", "cookie",
+	"dropped", "listed", "unlisted", "partial", "no_address", "apex", "status", "transfer", "chaos", "cookie", "notified",
 	"refused", "limited", "denied", "malformed", "bad_version", "not_implemented", "failed",
 }
 

@@ -106,6 +106,8 @@ func (q *request) read(packet []byte) bool {
 // RFCs let one error hide another.
 func (q *request) judge(questions int, whole bool) int {
 	switch {
+	case q.opcode == dns.OpcodeNotify && whole && questions == 1 && !q.missigned && q.edns.count <= 1 && !q.edns.broken && q.edns.version == 0:
+		return dns.RcodeSuccess
 	case q.opcode != dns.OpcodeQuery: // RFC 8906 §3.1.4: known by the header alone
 		return dns.RcodeNotImplemented
 	case !whole:

@@ -2,6 +2,8 @@ package dnsd
 
 import (
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // MaxNSID is how long the identifier of a name server may be: with it, and with
@@ -67,5 +69,5 @@ func (q *request) proven(over Transport) bool { return over == TCP || q.cookies 
 
 // plain reports whether the rules leave the answer to the question alone.
 func (q *request) plain(r *Rules) bool {
-	return q.limit == within && q.signed == 0 && (q.access == nil || q.access.Action == Allow) && !q.wantsCookie(UDP, r)
+	return q.opcode == dns.OpcodeQuery && q.limit == within && q.signed == 0 && (q.access == nil || q.access.Action == Allow) && !q.wantsCookie(UDP, r)
 }

@@ -36,8 +36,9 @@ type Target struct {
 // Secondaries is what we share with other servers. It is not changed once it is
 // in use. Nil shares nothing.
 type Secondaries struct {
-	keys  keys
-	zones map[string]sharing // by [sharingName]
+	keys    keys
+	zones   map[string]sharing // by [sharingName]
+	sources *sources           // nil: we are nobody's secondary
 }
 
 type sharing struct {

@@ -55,7 +55,7 @@ type transfer struct {
 // transferOf returns the transfer that a request asks for, if who asks may have
 // it. Nil leaves the request to those who answer all others.
 func (v *View) transferOf(q *request) *transfer {
-	if q.fault != dns.RcodeSuccess || q.qclass != dns.ClassINET || q.qtype != dns.TypeAXFR && q.qtype != dns.TypeIXFR || !v.ready() {
+	if q.opcode != dns.OpcodeQuery || q.fault != dns.RcodeSuccess || q.qclass != dns.ClassINET || q.qtype != dns.TypeAXFR && q.qtype != dns.TypeIXFR || !v.ready() {
 		return nil
 	}
 	zone, cut := v.Zones.FindWire(q.name)

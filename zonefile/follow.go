@@ -156,7 +156,7 @@ func (f *Follower) Check(now time.Time) (changed bool, err error) {
 	}
 	f.tell(now, err)
 	if err != nil {
-		f.o.Metrics.refuse()
+		f.o.Metrics.Refuse()
 	}
 	return err == nil, err
 }

@@ -49,7 +49,8 @@ func NewFollowerMetrics(reg prometheus.Registerer, state func() FollowerState, s
 	return m
 }
 
-func (m *FollowerMetrics) refuse() {
+// Refuse counts a refusal.
+func (m *FollowerMetrics) Refuse() {
 	if m != nil {
 		m.refusals.Inc()
 	}
