@@ -33,7 +33,7 @@ race:
 fuzz: ## each fuzz target for FUZZTIME
 	GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-TORTURE = TestPowerLoss|TestInjectedFaults|TestFlippedBits|TestPagesAgainstBolt|TestStoreAgainstModel|TestFaultsAtEveryStage|TestCrashesAtEveryStage|TestCrashes$$|TestFullDisk|TestReadOnlyState|TestStoreSpoilt|TestBadStores|TestDaemonsAtOnce|TestSecondaries
+TORTURE = TestPowerLoss|TestInjectedFaults|TestFlippedBits|TestPagesAgainstBolt|TestStoreAgainstModel|TestFaultsAtEveryStage|TestCrashesAtEveryStage|TestCrashes$$|TestFullDisk|TestReadOnlyState|TestStoreSpoilt|TestBadStores|TestDaemonsAtOnce|TestSecondaries|TestFetchAnyTime
 torture: ## the tests that hurt, ten times as long and at every position, some hours; the counts are told at the end
 	mkdir -p dist
 	BACKSCATTER_TORTURE=10 BACKSCATTER_PEERS=require $(GO) test -count=1 -timeout=6h -v -run '$(TORTURE)' ./listing ./integration > dist/torture.log 2>&1; \

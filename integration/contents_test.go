@@ -23,7 +23,7 @@ var code = map[string]string{
 }
 
 // fill gives the daemon evidence of every class, operators' prefixes with holes
-// in them, IPv6 of both, and a few thousand imported addresses.
+// in them, IPv6 of both, and a thousand imported addresses.
 func fill(t *testing.T, d *daemon, rng *rand.Rand) *contents {
 	t.Helper()
 	c := &contents{codes: map[netip.Addr]string{}, ending: netip.MustParseAddr("203.0.113.7")}
@@ -103,7 +103,7 @@ func within64(rng *rand.Rand, p netip.Prefix) netip.Addr {
 func (c *contents) importRandom(t *testing.T, s *site, rng *rand.Rand) {
 	t.Helper()
 	var list strings.Builder
-	for n := 0; n < 3000; {
+	for n := 0; n < 1000; {
 		addr := randomPublic(rng)
 		if n < 10 {
 			addr = singleDigits(rng)
@@ -118,7 +118,7 @@ func (c *contents) importRandom(t *testing.T, s *site, rng *rand.Rand) {
 	if err := os.WriteFile(path, []byte(list.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := s.must("import", "--format", "txt", "--reason", "a friend's list", "--for", "30d", "--yes", path); !strings.Contains(out, "3000 listed") {
+	if out := s.must("import", "--format", "txt", "--reason", "a friend's list", "--for", "30d", "--yes", path); !strings.Contains(out, "1000 listed") {
 		t.Fatalf("import: %s", tail(out, 200))
 	}
 	for n := 0; n < 1000; {
