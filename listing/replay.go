@@ -1,6 +1,13 @@
 package listing
 
-import "time"
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
 
 // replay walks through what was observed of one key and asks a listing rule at
 // each step, as the store would have.
@@ -12,9 +19,29 @@ type replay struct {
 
 	history  History // without the evidence
 	decision *Decision
+	since    time.Time // the decision
 	until    time.Time // of the listing in force, or of the last
 	in, end  int       // evidence[in:end] is in the window
 	ended    bool      // the listing that the decision made is over
+	looked   int       // at so much evidence, by decisions
+}
+
+// evidenceOf returns what is kept of a key from a moment on that is not exempt,
+// oldest first, and how many observations those are with the exempt ones. What has
+// a time to come, since the clock was set back, is taken for new.
+func evidenceOf(tx *bolt.Tx, log *slog.Logger, k Key, from, now time.Time, exempt func(netip.Addr) bool, weigh weigher) (out []Evidence, looked int) {
+	observations(tx, log, k, from, decodeForRule, func(o Observation) bool {
+		looked++
+		if o.At.After(now) {
+			o.At = now
+		}
+		if !exempt(o.Addr) {
+			out = append(out, o.Evidence(weigh(o.Reporter)))
+		}
+		return true
+	})
+	slices.Reverse(out)
+	return out, looked
 }
 
 // reset is a moment after which older evidence does not count.
@@ -88,9 +115,15 @@ func (p *replay) decide(at time.Time) {
 	if at.Before(p.hold) || p.end-p.in < (p.policy.Originals+1)/2 { // half of them, after a removal
 		return
 	}
+	p.looked += p.end - p.in
+	if d := p.judge(at); d.List {
+		p.decision, p.since, p.until, p.ended = &d, at, d.Until, false
+	}
+}
+
+// judge asks the rule about what is in the window.
+func (p *replay) judge(at time.Time) Decision {
 	h := p.history
 	h.Evidence = p.evidence[p.in:p.end]
-	if d := p.policy.Decide(h, at); d.List {
-		p.decision, p.until, p.ended = &d, d.Until, false
-	}
+	return p.policy.Decide(h, at)
 }

@@ -248,54 +248,22 @@ func (v *revocation) withdraw(c *change, r *record, number uint64) error {
 // order of its times, and reports whether the key would be listed, with the
 // decision that would have listed it. The record's dates are those of that then.
 func (v *revocation) replay(c *change, r *record) (stands bool, listed Decision) {
-	policy, history := c.settings.Policy, r.history(nil)
-	exempt := c.exemptHosts(r.Key)
-	var all []Evidence
-	from := r.Evidence.Since.Add(-policy.Window)
-	observations(c.tx, c.log, r.Key, from, decodeForRule, func(o Observation) bool {
-		e := o.Evidence(c.weigh(o.Reporter))
-		if e.At.After(c.now) {
-			e.At = c.now
-		}
-		if !exempt(o.Addr) && policy.counts(e, history, e.At) {
-			all = append(all, e)
-		}
-		return true
-	})
-	slices.Reverse(all) // oldest first
-	part := evidencePart{}
-	oldest := 0 // that counts when the newest comes
-	var last Decision
-	for i, e := range all {
-		for all[oldest].At.Before(e.At.Add(-policy.Window)) {
-			oldest++
-		}
-		if !part.Until.IsZero() && e.At.Before(part.Until) {
-			part.Until = latest(part.Until, e.At.Add(policy.lifetime(history, e.At)))
-			continue
-		}
-		part.Until = time.Time{}
-		if !e.At.After(history.Expired) {
-			continue // by itself it lists nothing again
-		}
-		history.Evidence = all[oldest : i+1]
-		v.looked += len(history.Evidence)
-		if d := policy.Decide(history, e.At); d.List {
-			part.Since, part.Until, listed = e.At, d.Until, d
-		}
-	}
-	if len(all) == 0 || !part.Until.After(c.now) {
+	p := replay{policy: c.settings.Policy, history: r.history(nil)}
+	p.hold = p.history.Expired // by itself what came before lists nothing again
+	p.evidence, _ = evidenceOf(c.tx, c.log, r.Key, r.Evidence.Since.Add(-p.policy.Window), c.now, c.exemptHosts(r.Key), c.weigh)
+	p.evidence = slices.DeleteFunc(p.evidence, func(e Evidence) bool { return !p.policy.counts(e, p.history, e.At) })
+	p.run(c.now)
+	v.looked += p.looked
+	if !p.listed() {
 		return false, Decision{}
 	}
-	history.Evidence = all[oldest:]
-	last = policy.Decide(history, all[len(all)-1].At)
-	now := r.Evidence
-	now.Since = latest(now.Since, part.Since)
-	if part.Until.Before(now.Until) {
-		now.Until = part.Until
+	last, now := p.judge(p.evidence[p.end-1].At), r.Evidence
+	now.Since = latest(now.Since, p.since)
+	if p.until.Before(now.Until) {
+		now.Until = p.until
 	}
 	now.Last, now.Events, now.Classes, now.Class = last.Last, last.Events, last.Classes, last.Class
-	return true, listed
+	return true, *p.decision
 }
 
 func latest(a, b time.Time) time.Time {

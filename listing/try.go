@@ -138,19 +138,8 @@ func (t *trial) evidence(tx *bolt.Tx, st *state, r *record, weigh weigher, now t
 	if r.Kept == 0 {
 		return nil
 	}
-	out := make([]Evidence, 0, r.Kept)
-	exempt := st.exemptHosts(r.Key)
-	observations(tx, t.store.log, r.Key, time.Time{}, decodeForRule, func(o Observation) bool {
-		t.sum.Observations++
-		if o.At.After(now) { // the clock was set back
-			o.At = now
-		}
-		if !exempt(o.Addr) {
-			out = append(out, o.Evidence(weigh(o.Reporter)))
-		}
-		return true
-	})
-	slices.Reverse(out)
+	out, looked := evidenceOf(tx, t.store.log, r.Key, time.Time{}, now, st.exemptHosts(r.Key), weigh)
+	t.sum.Observations += uint64(looked)
 	return out
 }
 
