@@ -119,10 +119,16 @@ intake: {smtp: {listen: ""}}
 	if err != nil {
 		return nil, err
 	}
-	load := exec.CommandContext(ctx, b.program, "import", "--config", b.path("config"), "--format", "txt",
-		"--reason", "benchmark", "--permanent", "--yes", b.path("list"))
-	if out, err := load.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("import: %w: %.500s", err, out), s.stop())
+	lists, err := filepath.Glob(b.path("list[0-9]*"))
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	for _, list := range lists {
+		load := exec.CommandContext(ctx, b.program, "import", "--config", b.path("config"), "--format", "txt",
+			"--reason", "benchmark", "--permanent", "--yes", list)
+		if out, err := load.CombinedOutput(); err != nil {
+			return nil, errors.Join(fmt.Errorf("import: %w: %.500s", err, out), s.stop())
+		}
 	}
 	// A server that has run for a while has no memory of its import any more.
 	if err := s.stop(); err != nil {
