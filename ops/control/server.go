@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"backscatter/evidence"
@@ -47,6 +48,7 @@ type Options struct {
 	// Reporter names the reporter of reports that name none.
 	Reporter func() string
 	Reload   func(ctx context.Context, by listing.Actor) (ReloadResult, error) // nil: there is nothing to reload
+	Restart  func(ctx context.Context, by listing.Actor) error                 // nil: there is nothing to restart
 	Status   func() Status                                                     // all but Store
 	// Accept publishes what the brakes hold of the exports of a zone, or with no
 	// name of all; nil: there are none.
@@ -88,6 +90,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/import", s.importList)
 	s.post("/v1/report", s.report)
 	s.post("/v1/reload", s.reload)
+	s.post("/v1/restart", s.restart)
 	s.post("/v1/key/rotate", s.rotateKey)
 	s.post("/v1/cookie/roll", s.rollCookies)
 	s.get("/v1/top", s.top)
@@ -182,6 +185,8 @@ func decode(r *http.Request, into any) error {
 // order checks what every order has, and that its keys are not too many.
 func (s *Server) order(r *http.Request, o Order, keys int) (listing.Order, error) {
 	switch {
+	case strings.TrimSpace(o.Reason) == "": // before what else is wrong, and where there is nothing to do, too
+		return listing.Order{}, fmt.Errorf("%s: %w", strings.TrimPrefix(r.URL.Path, "/v1/"), listing.ErrNoReason)
 	case len(o.Reason) > maxReason:
 		return listing.Order{}, badRequest("the reason has %d bytes, want at most %d", len(o.Reason), maxReason)
 	case keys > maxKeys:

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"backscatter/listing"
 	"backscatter/ops/control"
 )
 
@@ -51,6 +52,25 @@ func TestAcceptExport(t *testing.T) {
 		if e := f.Status().Exports[0]; e.Serial != c.serial || e.Held != (c.serial == first) {
 			t.Errorf("%s: %+v", c.name, e)
 		}
+	}
+	if _, err := client.AcceptExport(t.Context(), control.AcceptRequest{Zone: "bl.example"}); err == nil || !strings.Contains(err.Error(), "a reason is required") {
+		t.Errorf("without a reason: %v", err)
+	}
+	audit, err := client.Audit(t.Context(), control.AuditRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, entry := range audit.Entries {
+		if entry.Action == listing.ActionAccept {
+			told = append(told, entry.Reason+" "+string(entry.Detail))
+			if entry.By.Name == "" || entry.By.Via == "" {
+				t.Errorf("the audit does not say by whom: %+v", entry)
+			}
+		}
+	}
+	if len(told) != 1 || !strings.HasPrefix(told[0], "test {") || !strings.Contains(told[0], "from 20 entries to 170") {
+		t.Errorf("the audit tells %q", told)
 	}
 	if _, err := client.AcceptExport(t.Context(), control.AcceptRequest{Order: control.Order{Reason: "test"}, Zone: "none.example"}); err == nil {
 		t.Error("a zone that is not there")
