@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -172,26 +171,6 @@ func (d *daemon) get(t *testing.T, path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// fillDisk writes a file until there is no room for another byte.
-func fillDisk(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	block := make([]byte, 4096)
-	for {
-		n, err := f.Write(block)
-		if errors.Is(err, syscall.ENOSPC) {
-			return
-		}
-		if err != nil || n < len(block) {
-			t.Fatalf("fill the disk: %v", err)
-		}
-	}
-}
-
 // TestFullDisk takes the room away from a daemon's state and gives it back.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
@@ -201,18 +180,12 @@ func TestFullDisk(t *testing.T) {
 	}
 	addresses(t)
 	s := newSite(t, quick)
-	if err := os.Mkdir(s.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", s.state, "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatalf("mount a small disk: %v", err)
-	}
+	disk := newStateDisk(t, s, "2m")
 	d := s.start()
 	stored := []message{bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66")}
 	d.mustDeliver(t, stored...)
 
-	filler := filepath.Join(s.state, "filler")
-	fillDisk(t, filler)
+	disk.fill(t)
 	var refused message
 	for refused.id == "" { // the store has some room left within its file
 		m := bounceFrom(fmt.Sprintf("198.51.100.%d", len(stored)%200))
@@ -238,9 +211,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	d.wantFull(t, refused, serial)
 
-	if err := os.Remove(filler); err != nil {
-		t.Fatal(err)
-	}
+	disk.free(t)
 	eventually(t, "reports are taken again", func(ctx context.Context) error { return d.deliver(ctx, refused) })
 	stored = append(stored, refused)
 	if status, body := d.get(t, "/readyz"); status != http.StatusOK {

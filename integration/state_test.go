@@ -3,10 +3,12 @@ package integration_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,13 +134,29 @@ func TestBadStores(t *testing.T) {
 	d.stop()
 }
 
-// TestStoreSpoiltUnderDaemon cuts the store off under a daemon that runs, and fills
-// it with nothing: DNS answers on, what would write is refused, and the next start
+// TestStoreSpoiltUnderDaemon cuts the store off under a daemon that runs, flips bits
+// of it, and fills it with nothing: DNS answers on, what would write is refused, and the next start
 // says what is wrong.
 func TestStoreSpoiltUnderDaemon(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(f *os.File, size int64) error{
 		"cut off": func(f *os.File, _ int64) error { return f.Truncate(int64(2 * os.Getpagesize())) },
+		"emptied": func(f *os.File, _ int64) error { return f.Truncate(0) },
+		"meta pages overwritten": func(f *os.File, _ int64) error {
+			_, err := f.WriteAt(make([]byte, 2*os.Getpagesize()), 0)
+			return err
+		},
+		"a bit of every page flipped": func(f *os.File, size int64) error {
+			data := make([]byte, size)
+			if _, err := f.ReadAt(data, 0); err != nil {
+				return err
+			}
+			for page := int64(0); page < size; page += int64(os.Getpagesize()) {
+				data[page+8] ^= 0x40 // of what kind it is
+			}
+			_, err := f.WriteAt(data, 0)
+			return err
+		},
 		"overwritten": func(f *os.File, size int64) error {
 			_, err := f.WriteAt(make([]byte, size-int64(2*os.Getpagesize())), int64(2*os.Getpagesize()))
 			return err
@@ -183,6 +201,76 @@ func TestStoreSpoiltUnderDaemon(t *testing.T) {
 	}
 }
 
+// stateDisk is a small file system of its own for the state of a site.
+type stateDisk struct {
+	site *site
+}
+
+// newStateDisk mounts one of a size, such as 16m. The test must be isolated.
+func newStateDisk(t *testing.T, s *site, size string) *stateDisk {
+	t.Helper()
+	if err := os.Mkdir(s.state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", s.state, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("mount a file system of %s: %v", size, err)
+	}
+	return &stateDisk{s}
+}
+
+// readOnly says whether anything may be written to it.
+func (d *stateDisk) readOnly(t *testing.T, only bool) {
+	t.Helper()
+	flags := uintptr(syscall.MS_REMOUNT)
+	if only {
+		flags |= syscall.MS_RDONLY
+	}
+	if err := syscall.Mount("", d.site.state, "", flags, ""); err != nil {
+		t.Fatalf("read-only %t: %v", only, err)
+	}
+}
+
+// fill leaves no room for another byte.
+func (d *stateDisk) fill(t *testing.T) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(d.site.state, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 4096)
+	for {
+		n, err := f.Write(block)
+		if errors.Is(err, syscall.ENOSPC) {
+			return
+		}
+		if err != nil || n < len(block) {
+			t.Fatalf("fill the disk: %v", err)
+		}
+	}
+}
+
+// free gives the room back.
+func (d *stateDisk) free(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(d.site.state, "filler")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files are the names in the state folder.
+func (d *stateDisk) files(t *testing.T) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(d.site.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
 // TestReadOnlyState starts the daemon where the file system of its state is
 // read-only: it says so, touches nothing, and works once it may write.
 func TestReadOnlyState(t *testing.T) {
@@ -193,32 +281,128 @@ func TestReadOnlyState(t *testing.T) {
 	}
 	addresses(t)
 	s := newSite(t, quick)
-	if err := os.Mkdir(s.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", s.state, "tmpfs", 0, "size=16m"); err != nil {
-		t.Fatalf("mount a file system: %v", err)
-	}
-	remount := func(flags uintptr) error { return syscall.Mount("", s.state, "", syscall.MS_REMOUNT|flags, "") }
+	disk := newStateDisk(t, s, "16m")
 	d := s.start()
 	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"))
 	d.stop()
-	if err := remount(syscall.MS_RDONLY); err != nil {
-		t.Fatal(err)
-	}
+	disk.readOnly(t, true)
 	path := filepath.Join(s.state, "backscatter.db")
 	whole := freeze(t, path)
 	if line := complaint(t, s.run("serve"), 1); !strings.Contains(line, s.state) || !strings.Contains(line, "read-only file system") {
 		t.Errorf("complaint: %s", line)
 	}
 	whole.wantUntouched(t)
-	if err := remount(0); err != nil {
-		t.Fatal(err)
-	}
+	disk.readOnly(t, false)
 	d = s.start()
 	if got := newAsker(t, "udp", d.dns).data(t, "66.2.0.192.bl.example", dns.TypeA); got != code["bounce"] {
 		t.Errorf("192.0.2.66 is answered with %s", got)
 	}
 	d.mustDeliver(t, bounceFrom("192.0.2.68"))
 	d.stop()
+}
+
+// TestCareOnFullDisk takes care of a store where there is no room for it: nothing
+// is done by half, and with room again all of it is done.
+func TestCareOnFullDisk(t *testing.T) {
+	t.Parallel()
+	peer(t, "ip", "iproute2") // for addresses
+	if !isolated(t) {
+		return
+	}
+	addresses(t)
+	s := newSite(t, quick)
+	disk := newStateDisk(t, s, "8m")
+	d := s.start()
+	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"))
+	good := filepath.Join(s.dir, "good.backup") // on another disk
+	s.must("backup", "--output", good)
+	s.must("list", "203.0.113.9", "--reason", "after the backup", "--for", "1h")
+	path := filepath.Join(s.state, "backscatter.db")
+	inState := filepath.Join(s.state, "full.backup")
+	care := map[string][]string{
+		"backup":  {"backup", "--output", inState},
+		"compact": {"compact", "--reason", "no room"},
+	}
+	disk.fill(t)
+	full := disk.files(t)
+	wantRefused := func(name string, command []string) {
+		t.Helper()
+		if line := complaint(t, s.run(command...), 1); !strings.Contains(line, "no space left") && !strings.Contains(line, "make room") {
+			t.Errorf("%s: %s", name, line)
+		}
+		if got := disk.files(t); !slices.Equal(got, full) {
+			t.Errorf("%s left %q, there was %q", name, got, full)
+		}
+	}
+	asker := newAsker(t, "udp", d.dns)
+	for name, command := range care {
+		wantRefused(name, command)
+		if got := asker.data(t, "66.2.0.192.bl.example", dns.TypeA); got != code["bounce"] {
+			t.Errorf("%s: 192.0.2.66 is answered with %s", name, got)
+		}
+		s.must("verify")
+	}
+	d.stop()
+
+	full = disk.files(t) // without the socket
+	whole := freeze(t, path)
+	wantRefused("restore", []string{"restore", good, "--reason", "no room", "--yes"})
+	wantRefused("compact without a daemon", care["compact"])
+	whole.wantUntouched(t)
+	s.must("verify", path)
+	disk.free(t)
+	s.must("restore", good, "--reason", "there is room", "--yes")
+	d = s.start()
+	asker = newAsker(t, "udp", d.dns)
+	if got := asker.data(t, "66.2.0.192.bl.example", dns.TypeA); got != code["bounce"] {
+		t.Errorf("restored: 192.0.2.66 is answered with %s", got)
+	}
+	if got := asker.data(t, "9.113.0.203.bl.example", dns.TypeA); got != "NXDOMAIN" {
+		t.Errorf("restored: 203.0.113.9 is answered with %s", got)
+	}
+	for _, command := range care {
+		s.must(command...)
+	}
+	s.must("verify", inState)
+	s.must("verify")
+	d.mustDeliver(t, bounceFrom("192.0.2.68"))
+	d.stop()
+}
+
+// TestNewestMetaPageDamaged starts the daemon on a store whose last commit is out
+// of reach since one bit flipped: it says so and what to do, and that does it.
+func TestNewestMetaPageDamaged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, quick)
+	d := s.start()
+	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"))
+	d.stop()
+	path := filepath.Join(s.state, "backscatter.db")
+	good := freeze(t, path)
+	refused := 0
+	for page := range 2 {
+		data := bytes.Clone(good.data)
+		data[page*os.Getpagesize()+16+60] ^= 4 // in its checksum
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s.run("verify", path).code == 0 {
+			continue // that is the older one, which the next commit writes over
+		}
+		refused++
+		bad := freeze(t, path)
+		if line := complaint(t, s.run("serve"), 1); !strings.Contains(line, "what was written last is lost") || !strings.Contains(line, "verify --repair") {
+			t.Errorf("complaint: %s", line)
+		}
+		bad.wantUntouched(t)
+		s.must("verify", "--repair", "--reason", "the disk lies")
+		d := s.start()
+		if got := newAsker(t, "udp", d.dns).data(t, "66.2.0.192.bl.example", dns.TypeA); got != code["bounce"] {
+			t.Errorf("mended: 192.0.2.66 is answered with %s", got)
+		}
+		d.stop()
+	}
+	if refused != 1 {
+		t.Errorf("%d of the two pages were missed, want that of the last commit", refused)
+	}
 }

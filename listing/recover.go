@@ -104,6 +104,44 @@ func (m *meta) published(entries []Entry, wide widths) error {
 	return nil
 }
 
+// still makes sure that the file under an open database is long enough, and that it
+// says how long that is. When something was done to it bbolt panics as a transaction
+// begins, and keeps its locks: it could not even be closed.
+func still(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return precheck(path, info.Size())
+}
+
+// begin begins a change, on what the last one left. A damaged meta page has bbolt go
+// back by one without a word.
+func (s *Store) begin() (*bolt.Tx, error) {
+	if err := still(s.path); err != nil {
+		return nil, err
+	}
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return nil, err
+	}
+	good := false
+	defer func() {
+		if !good { // by an error or a panic
+			_ = tx.Rollback() // of what wrote nothing it cannot fail
+		}
+	}()
+	m, err := decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
+	if err != nil {
+		return nil, err
+	}
+	if m != s.state.meta {
+		return nil, fmt.Errorf("%w: it is at commit %d, and %d was the last", ErrDamaged, m.Commits, s.state.meta.Commits)
+	}
+	good = true
+	return tx, nil
+}
+
 // broken ends writing after a failed commit: what the disk holds is not known
 // until the file was closed, opened and read again. Readers of the database are
 // waited for; readers of the snapshot notice nothing.

@@ -189,6 +189,9 @@ func (s *Store) reader() (*bolt.Tx, error) {
 	s.dbLock.RLock()
 	defer s.dbLock.RUnlock()
 	if s.db != nil {
+		if err := still(s.path); err != nil {
+			return nil, fmt.Errorf("read store %s: %w", s.path, err)
+		}
 		return s.db.Begin(false)
 	}
 	select {

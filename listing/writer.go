@@ -339,7 +339,7 @@ func (s *Store) make(fn func(*change) error) (tx *bolt.Tx, c *change, err error)
 		if err := s.at(stageBegin); err != nil {
 			return err
 		}
-		if tx, err = s.db.Begin(true); err != nil {
+		if tx, err = s.begin(); err != nil {
 			return err
 		}
 		c = s.newChange(tx)
