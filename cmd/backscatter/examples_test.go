@@ -89,12 +89,13 @@ func TestExamples(t *testing.T) {
 
 // examplesNeed is what has to be done before the examples of a command.
 var examplesNeed = map[string]string{
-	"backscatter revoke":          "backscatter report --client-ip 192.0.2.66 --mail-from '' --rcpt left-in-2009@example.org trapped.eml",
-	"backscatter restore":         "backscatter backup --output store.backup",
-	"backscatter verify":          "backscatter backup --output store.backup",
-	"backscatter verify pages":    "backscatter backup --output store.backup",
-	"backscatter compact":         "backscatter backup --output store.backup",
-	"backscatter reporter resume": "backscatter reporter suspend friend --reason 'to have it'",
+	"backscatter revoke":              "backscatter report --client-ip 192.0.2.66 --mail-from '' --rcpt left-in-2009@example.org trapped.eml",
+	"backscatter restore":             "backscatter backup --output store.backup",
+	"backscatter verify":              "backscatter backup --output store.backup",
+	"backscatter verify pages":        "backscatter backup --output store.backup",
+	"backscatter compact":             "backscatter backup --output store.backup",
+	"backscatter reporter key remove": "backscatter reporter key add friend rfc.pub --reason 'to have it'",
+	"backscatter reporter resume":     "backscatter reporter suspend friend --reason 'to have it'",
 }
 
 // serveExample starts a server, waits until it says that it serves, and stops
@@ -128,6 +129,14 @@ http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}
 -- stricter.yaml --
 policy: {profile: solo, originals: 10}
+-- rfc.pub --
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=
+-----END PUBLIC KEY-----
+-- friend.pub --
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
 -- trapped.eml --
 From: MAILER-DAEMON@out.example
 To: left-in-2009@example.org

@@ -28,6 +28,7 @@ type reportFlags struct {
 	format   string
 	resume   string
 	dryRun   bool
+	remote   remoteReport
 }
 
 // The formats of input.
@@ -60,11 +61,18 @@ the first where it is known.
 --resume FILE remembers in a file what was handed in, so that a large import that
 was broken off goes on where it was. On a terminal a bar shows how far it is.
 
+--to URL hands the messages to a list elsewhere, at which this host is enrolled
+('reporter keygen' makes the key). Each is put into a queue on disk first, and what
+waits is sent at each call; while the list is away it is tried after a minute, then
+less often, and --flush tries at once. Once the messages are queued the exit code
+is 0; it is 75 when even that failed, and with --flush when something is left.
+
 --reporter, --client-ip, --mail-from and --rcpt give the envelope where the
 message does not tell it. --dry-run judges without a daemon and stores nothing.`,
 		Example: `  backscatter report --dry-run --json bounce.eml
   backscatter report --mail-from '' --rcpt left-in-2009@example.org < bounce.eml
-  backscatter report --resume done trapped.eml bounce.eml`,
+  backscatter report --resume done trapped.eml bounce.eml
+  backscatter report --to https://localhost:8443 --key reporter.key --queue waiting bounce.eml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := f.request(cmd)
 			if err != nil {
@@ -84,6 +92,7 @@ message does not tell it. --dry-run judges without a daemon and stores nothing.`
 	flags.StringVar(&f.format, "format", formatMail, "what is handed in: `mail`, arf or jsonl")
 	flags.StringVar(&f.resume, "resume", "", "`FILE` that remembers what was handed in")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "judge without a daemon, store nothing")
+	f.remote.add(flags)
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -117,14 +126,14 @@ func (f *reportFlags) check(r control.ReportRequest, args []string) error {
 	case f.resume != "" && f.dryRun:
 		return usageError("--dry-run hands in nothing, so there is nothing to resume")
 	}
-	return nil
+	return f.checkRemote()
 }
 
 // judge is how one message gets its finding: by the daemon, or here.
 type judge func(context.Context, control.ReportRequest, intake.Item) (evidence.Finding, error)
 
 func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest, paths []string) error {
-	decide, done, err := a.judge(f)
+	handIn, done, err := a.handIn(ctx, f, r)
 	switch {
 	case err != nil && f.dryRun:
 		return err // nobody's mail waits for it
@@ -132,21 +141,44 @@ func (a *app) report(ctx context.Context, f reportFlags, r control.ReportRequest
 		return tryAgain(err)
 	}
 	defer done()
-	items := a.items(paths, r.HasEnvelope())
-	switch f.format {
-	case formatARF:
-		items = intake.Complaints(items)
-	case formatJSONL:
-		items = a.records(paths)
-	}
+	items := a.inputs(f, r, paths)
 	if f.resume == "" {
-		return a.reportAll(ctx, decide, r, items, nil)
+		return handIn(items, nil)
 	}
 	j, err := openJournal(f.resume)
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.reportAll(ctx, decide, r, j.remaining(items), j), j.close())
+	return errors.Join(handIn(j.remaining(items), j), j.close())
+}
+
+// handIn returns what hands in messages: to the daemon, to a list elsewhere, or to
+// nobody.
+func (a *app) handIn(ctx context.Context, f reportFlags, r control.ReportRequest) (func(iter.Seq2[intake.Item, error], *journal) error, func(), error) {
+	if f.remote.to != "" {
+		return func(items iter.Seq2[intake.Item, error], j *journal) error {
+			return a.reportRemote(ctx, f, r, items, j)
+		}, func() {}, nil
+	}
+	decide, done, err := a.judge(f)
+	return func(items iter.Seq2[intake.Item, error], j *journal) error {
+		return a.reportAll(ctx, decide, r, items, j)
+	}, done, err
+}
+
+// inputs reads what is handed in. To send what waits needs none.
+func (a *app) inputs(f reportFlags, r control.ReportRequest, paths []string) iter.Seq2[intake.Item, error] {
+	if f.remote.flush && len(paths) == 0 {
+		return func(func(intake.Item, error) bool) {}
+	}
+	items := a.items(paths, r.HasEnvelope())
+	switch f.format {
+	case formatARF:
+		return intake.Complaints(items)
+	case formatJSONL:
+		return a.records(paths)
+	}
+	return items
 }
 
 // records reads files of reports.
@@ -397,7 +429,7 @@ func (a *app) printFinding(f evidence.Finding) error {
 		return a.printJSONLine(f)
 	}
 	reason := f.Reason
-	if f.Verdict == evidence.Proven {
+	if f.Verdict == evidence.Proven && f.Reason == "" {
 		reason = fmt.Sprintf("by %v, level %s", f.Proofs, f.Level)
 	}
 	source := "no source"

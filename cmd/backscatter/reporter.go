@@ -26,9 +26,9 @@ counts for nothing from then on, in what it reported before too, and counts agai
 when it is resumed. What is listed already stays listed until its time, which
 the suspended no longer puts off; 'revoke --reporter' takes back what it brought.`,
 		Example: "  backscatter reporter show",
-	}, "show, add, weight, suspend or resume")
+	}, "show, add, weight, suspend, resume, keygen, key or relays")
 	cmd.AddCommand(
-		a.reporterShow(), a.reporterAdd(),
+		a.reporterShow(), a.reporterAdd(), a.reporterKeygen(), a.reporterKey(), a.reporterRelays(),
 		a.reporterChange(&cobra.Command{
 			Use:     "weight NAME W --reason WHY",
 			Short:   "Set what a reporter's reports count for",
@@ -59,15 +59,17 @@ the suspended no longer puts off; 'revoke --reporter' takes back what it brought
 func (a *app) reporterAdd() *cobra.Command {
 	var organisation string
 	var weight float64
+	var remote remoteFlags
 	cmd := a.reporterChange(&cobra.Command{
-		Use:     "add NAME --reason WHY [--organisation ORG] [--weight W]",
+		Use:     "add NAME --reason WHY [--organisation ORG] [--weight W] [--key FILE] [--relay PREFIX]...",
 		Short:   "Enrol a reporter, on probation",
 		Example: `  backscatter reporter add friend --organisation "Friends of Mail" --reason "met at the conference"`,
 		Args:    exactArgs(1, "the reporter's name"),
 	}, listing.ActionEnrol, func(r *control.ReporterRequest, _ []string) error {
 		r.Organisation, r.Weight = organisation, weight
-		return nil
+		return remote.fill(r)
 	})
+	remote.add(cmd.Flags())
 	cmd.Flags().StringVar(&organisation, "organisation", "", "`ORG` that it belongs to; reporters of one count as one voice (default: its name)")
 	cmd.Flags().Float64Var(&weight, "weight", 1, "`FACTOR` on what it reports")
 	return cmd
@@ -157,7 +159,10 @@ func (a *app) printReporters(all []listing.Enrolment) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%v\t%v\t%s\t%s\n", e.Name, printable(e.Organisation), e.Weight, e.Effective, enrolled, reporterNote(e))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return a.printReporterKeys(all)
 }
 
 // reporterNote says why a reporter does not count for its own weight.

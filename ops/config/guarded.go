@@ -92,7 +92,8 @@ func (g *Guarded) validate(p *problems, key string) {
 func (c *Config) CheckKeys() error {
 	_, err := c.guarded()
 	_, tls := c.Intake.SMTP.Certificate()
-	return errors.Join(err, c.checkCookies(), tls, c.checkTransferKeys())
+	_, reports := c.Intake.Reports.Certificate()
+	return errors.Join(err, c.checkCookies(), tls, reports, c.checkTransferKeys())
 }
 
 func (c *Config) guarded() ([]evidence.Guarded, error) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -19,6 +18,7 @@ type Intake struct {
 	LMTP []Sensor `key:"lmtp" restart:"yes" doc:"Where a mail server hands over mail to traps and guarded domains by LMTP. Only the reporter's relays and loopback may connect: they held the session with the source, and the topmost Received line is believed."`
 
 	Milter    []Sensor `key:"milter" restart:"yes" doc:"Where a mail server lets pass what it takes, by the milter protocol: mail to traps, and mail with a null sender to guarded domains. The milter never refuses or delays any; set milter_default_action = accept in the mail server. What it says of its clients is level A."`
+	Reports   Reports  `key:"reports" doc:"Where enrolled reporters hand in over the network what they received, as 'report --to' does: each request signed by a key of theirs (see 'reporter key'). What they tell is level B."`
 	SpoolSize int      `key:"spool_size" restart:"yes" doc:"Octets that may wait in the folder spool of the state for the store. With more, reports from milters are lost, and counted."`
 }
 
@@ -49,7 +49,7 @@ type SMTP struct {
 
 func defaultIntake() Intake {
 	smtp := intake.DefaultLimits()
-	return Intake{SpoolSize: 256 << 20, SMTP: SMTP{
+	return Intake{SpoolSize: 256 << 20, Reports: defaultReports(), SMTP: SMTP{
 		Listen:         "127.0.0.1:2525",
 		MaxSize:        int(smtp.Size),
 		MaxRecipients:  smtp.Recipients,
@@ -101,6 +101,9 @@ func (i *Intake) listens() iter.Seq2[string, string] {
 		if !yield("intake.smtp.listen", i.SMTP.Listen) {
 			return
 		}
+		if !yield("intake.reports.listen", i.Reports.Listen) {
+			return
+		}
 		for key, s := range i.sensors() {
 			if !strings.HasPrefix(s.Listen, unixPrefix) && !yield(key+".listen", s.Listen) {
 				return
@@ -130,6 +133,7 @@ func (s *Sensor) validate(p *problems, key string) {
 
 func (i *Intake) validate(p *problems) {
 	i.SMTP.validate(p, "intake.smtp")
+	i.Reports.validate(p, "intake.reports")
 	validateCount(p, "intake.spool_size", i.SpoolSize, 1<<20, 1<<40)
 	for key, s := range i.sensors() {
 		s.validate(p, key)
@@ -153,15 +157,20 @@ func (i *Intake) validateSensors(p *problems, reporters map[string]int, names st
 
 // Certificate reads the certificate for STARTTLS; nil when there is none.
 func (s *SMTP) Certificate() (*tls.Certificate, error) {
+	return certificate("intake.smtp", s.TLSCert, s.TLSKey)
+}
+
+// certificate reads a certificate and its key; nil when neither is named.
+func certificate(section, cert, key string) (*tls.Certificate, error) {
 	switch {
-	case s.TLSCert == "" && s.TLSKey == "":
+	case cert == "" && key == "":
 		return nil, nil //nolint:nilnil // no certificate is no error
-	case s.TLSCert == "" || s.TLSKey == "":
-		return nil, errors.New("intake.smtp has one of tls_cert and tls_key; set both, or none")
+	case cert == "" || key == "":
+		return nil, fmt.Errorf("%s has one of tls_cert and tls_key; set both, or none", section)
 	}
-	c, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+	c, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("intake.smtp.tls_cert %s, tls_key %s: %w", quote(s.TLSCert), quote(s.TLSKey), err)
+		return nil, fmt.Errorf("%s.tls_cert %s, tls_key %s: %w", section, quote(cert), quote(key), err)
 	}
 	return &c, nil
 }

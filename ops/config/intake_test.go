@@ -72,6 +72,16 @@ func TestBadIntake(t *testing.T) {
 			`bl.yaml:1: intake.spool_size: 5 is out of range; write 1048576 to 1099511627776`,
 			`bl.yaml:1: intake.milter[0].listen: "x" is no address with a port; write one like 127.0.0.1:5300 or [::1]:5300`,
 		}},
+		{"reports", "intake: {reports: {listen: \":8443\", max_size: 5, max_rate: 0, window: 1s, names: [\"a b\"]}}", []string{
+			`bl.yaml:1: intake.reports.names[0]: "a b" is no host name; write one like reports.example.org`,
+			`bl.yaml:1: intake.reports.max_size: 5 is out of range; write 2097152 to 67108864`,
+			`bl.yaml:1: intake.reports.max_rate: 0 is out of range; write 1 to 6000`,
+			`bl.yaml:1: intake.reports.window: 1s is out of range; write 30s to 1h`,
+			`bl.yaml:1: intake.reports.listen: ":8443" is no loopback address, and reports would come unencrypted; set tls_cert and tls_key, or name the proxies that speak HTTPS`,
+		}},
+		{"reports by nameless proxies", "intake: {reports: {listen: \":8443\", proxies: [192.0.2.1]}}", []string{
+			`bl.yaml:1: intake.reports.names: is empty; write the names by which reporters reach the proxies`,
+		}},
 		{"one port twice", "intake: {smtp: {listen: \"127.0.0.1:2525\"}, lmtp: [{listen: \"127.0.0.1:2525\"}]}", []string{
 			`bl.yaml:1: intake.lmtp[0].listen: 127.0.0.1:2525 is taken by intake.smtp.listen of line 1; write another port`,
 		}},
@@ -86,6 +96,10 @@ func TestCertificate(t *testing.T) {
 	half := parse(t, "intake: {smtp: {tls_key: /k}}")
 	if err := half.CheckKeys(); err == nil || !strings.Contains(err.Error(), "set both") {
 		t.Errorf("a key without a certificate: %v", err)
+	}
+	half = parse(t, "intake: {reports: {tls_cert: /c}}")
+	if err := half.CheckKeys(); err == nil || !strings.Contains(err.Error(), "intake.reports has one") {
+		t.Errorf("a certificate without a key: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "cert.pem")
 	if err := os.WriteFile(file, []byte("none"), 0o600); err != nil {

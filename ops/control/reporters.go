@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"net/netip"
 
 	"backscatter/listing"
 )
@@ -13,12 +14,22 @@ type ReportersPage struct {
 }
 
 // ReporterRequest changes one reporter. What it is to be is in the path:
-// enrol, suspend, reinstate or weigh.
+// enrol, suspend, reinstate, weigh, add-key, remove-key or relays.
 type ReporterRequest struct {
 	Order
 	Name         string  `json:"name"`
 	Organisation string  `json:"organisation,omitempty"`
 	Weight       float64 `json:"weight,omitempty"`
+
+	Key    []byte         `json:"key,omitempty"`    // public, of Ed25519: to add, or of one to enrol
+	KeyID  listing.ID     `json:"key_id,omitzero"`  // of the key to remove
+	Relays []netip.Prefix `json:"relays,omitempty"` // of one to enrol, or all that it has from then on
+}
+
+// reporterActions are the orders about a reporter.
+var reporterActions = []string{
+	listing.ActionEnrol, listing.ActionSuspend, listing.ActionReinstate, listing.ActionWeigh,
+	listing.ActionAddKey, listing.ActionRemoveKey, listing.ActionRelays,
 }
 
 func (s *Server) handleReporters() {
@@ -26,7 +37,7 @@ func (s *Server) handleReporters() {
 		all, err := s.Store.Reporters()
 		return ReportersPage{all}, err
 	})
-	for _, action := range []string{listing.ActionEnrol, listing.ActionSuspend, listing.ActionReinstate, listing.ActionWeigh} {
+	for _, action := range reporterActions {
 		s.post("/v1/reporter/"+action, func(r *http.Request) (any, error) {
 			var q ReporterRequest
 			if err := decode(r, &q); err != nil {
@@ -38,6 +49,7 @@ func (s *Server) handleReporters() {
 			}
 			return s.Store.Reporter(r.Context(), listing.ReporterOrder{
 				Order: o, Action: action, Name: q.Name, Organisation: q.Organisation, Weight: q.Weight,
+				Key: q.Key, KeyID: q.KeyID, Relays: q.Relays,
 			})
 		})
 	}

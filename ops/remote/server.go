@@ -226,7 +226,7 @@ func (s *Server) take(ctx context.Context, w http.ResponseWriter, r *http.Reques
 
 // addressed refuses what came over a way, or for a host, that it must not.
 func (s *Server) addressed(r *http.Request) *refusal {
-	if s.certificate() == nil && !s.nearby(r.RemoteAddr) {
+	if r.TLS == nil && !s.nearby(r.RemoteAddr) {
 		return refuse(http.StatusForbidden, resultPlain, "reports come over HTTPS only")
 	}
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != ContentType && mediaType != "application/x-ndjson" {

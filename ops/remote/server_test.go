@@ -213,7 +213,7 @@ func TestPlain(t *testing.T) {
 		"127.0.0.1:5": 200, "[::1]:5": 200, "198.51.100.3:5": 200, "[::ffff:198.51.100.3]:5": 200,
 		"198.51.100.16:5": 403, "192.0.2.1:5": 403, "@": 403,
 	} {
-		r := httptest.NewRequest(http.MethodPost, "https://bl.example.org"+remote.Path, nil)
+		r := httptest.NewRequest(http.MethodPost, "http://bl.example.org"+remote.Path, nil)
 		r.Header.Set("Content-Type", remote.ContentType)
 		r.RemoteAddr = from
 		if err := remote.Sign(r, nil, keyOf(1), time.Now()); err != nil {
