@@ -37,6 +37,7 @@ type rules struct {
 	settings listing.Settings
 
 	certificate *tls.Certificate // of the SMTP trap; nil without one
+	reports     *tls.Certificate // of what takes reports over the network; nil without one
 
 	guards func(reporter, rcpt string) bool // whether rcpt is in a guarded domain
 }
@@ -67,8 +68,12 @@ func buildRules(c *config.Config, keys keyring) (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
+	reports, err := c.Intake.Reports.Certificate()
+	if err != nil {
+		return nil, err
+	}
 	return &rules{
-		config: c, zones: zones, shared: shared, traps: judging.Traps, settings: settings, certificate: certificate, guards: judge.Guards,
+		config: c, reports: reports, zones: zones, shared: shared, traps: judging.Traps, settings: settings, certificate: certificate, guards: judge.Guards,
 		judge: lookup.Judge{Judgement: judge, Lookup: c.Lookup()},
 	}, nil
 }

@@ -19,6 +19,7 @@ import (
 	"backscatter/evidence/intake"
 	"backscatter/ops/config"
 	"backscatter/ops/control"
+	"backscatter/ops/remote"
 	"backscatter/ops/web"
 	"backscatter/zonefile"
 )
@@ -46,6 +47,9 @@ type Daemon struct {
 	lmtp       []*intake.SMTP
 	milters    []*intake.Milter
 	spool      *intake.Spool
+	remote     *remote.Server // nil when no reports are taken over the network
+	remoteL    net.Listener
+	nonces     *remote.Nonces
 	publishers []*zonefile.Publisher
 	exports    []control.Export // what each publisher writes, and where
 	control    *control.Server
@@ -120,6 +124,9 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	}
 	sampled.use(d.dns, nil)
 	if err := d.bindSensors(c); err != nil {
+		return err
+	}
+	if err := d.bindRemote(c, reg); err != nil {
 		return err
 	}
 	if c.HTTP.Listen != "" {
@@ -200,6 +207,9 @@ func (d *Daemon) listeners() []control.Listener {
 	for _, m := range d.milters {
 		add("milter", m.Addr())
 	}
+	if d.remoteL != nil {
+		add("reports", d.remoteL.Addr())
+	}
 	if d.webL != nil {
 		add("http", d.webL.Addr())
 	}
@@ -263,6 +273,7 @@ func (d *Daemon) closeAll() error {
 	if d.webL != nil {
 		errs = append(errs, d.webL.Close())
 	}
+	errs = append(errs, d.closeRemote())
 	if d.smtp != nil {
 		errs = append(errs, d.smtp.Close())
 	}

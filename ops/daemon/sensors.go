@@ -82,5 +82,8 @@ func (d *Daemon) serveSensors() []func(context.Context) error {
 	for _, m := range d.milters {
 		parts = append(parts, m.Serve)
 	}
+	if d.remoteL != nil {
+		parts = append(parts, d.serveRemote)
+	}
 	return append(parts, d.spool.Run)
 }
