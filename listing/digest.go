@@ -52,11 +52,16 @@ func (s *Snapshot) digest() (sum uint64, counts [ClassManual + 1]int) {
 	for ref := range s.table {
 		tails[ref] = s.table[ref].tail()
 	}
-	s.hosts.between(0, ^uint32(0), func(host, ref uint32) bool {
-		sum += hostHash(host, tails[ref])
-		uses[ref]++
-		return true
-	})
+	for i, p := range s.hosts.pages {
+		if p == nil {
+			continue
+		}
+		for j := range p {
+			for _, l := range p[j].leaves() {
+				sum += l.digest(uint32(i)<<24|uint32(j)<<20, tails, uses)
+			}
+		}
+	}
 	for p, net := range s.nets.All() {
 		sum += entryHash(s.entry(p, net.ref))
 		uses[net.ref]++
@@ -67,4 +72,30 @@ func (s *Snapshot) digest() (sum uint64, counts [ClassManual + 1]int) {
 		}
 	}
 	return sum, counts
+}
+
+// digest adds up the hashes of the hosts of a leaf whose /12 begins at base, and
+// counts the uses of each number. It is [leaf.between] without a call for each host.
+func (l *leaf) digest(base uint32, tails []tail, uses []int) (sum uint64) {
+	if l == nil {
+		return 0
+	}
+	for sub := range uint32(len(l.ends)) {
+		first := base | sub<<16
+		start, end := l.bounds(sub)
+		if l.width > 0 {
+			for i := start; i < end; i++ {
+				ref := l.ref(i)
+				uses[ref]++
+				sum += hostHash(first|uint32(l.low(i)), tails[ref])
+			}
+			continue
+		}
+		uses[l.same] += int(end - start)
+		t := tails[l.same]
+		for i := start; i < end; i++ {
+			sum += hostHash(first|uint32(binary.LittleEndian.Uint16(l.data[2*i:])), t)
+		}
+	}
+	return sum
 }

@@ -256,27 +256,29 @@ func (d *imageDecoder) leaf(kind byte) *leaf {
 	return l
 }
 
-// fromImage makes what was published out of the image and the journal. Any
-// error means that the records must be read.
-func (s *Store) fromImage() (st state, snap *Snapshot, err error) {
-	data, err := os.ReadFile(imageName(s.path))
-	if err != nil {
-		return st, nil, err
-	}
-	err = guard(func() error {
-		img, err := decodeImage(data)
-		if err != nil {
-			return err
-		}
-		return s.db.View(func(tx *bolt.Tx) error {
-			if st, err = readState(tx); err != nil {
-				return err
-			}
-			if snap, err = img.follow(tx, &st); err == nil && img.sequence == snap.sequence {
-				s.imaged.Store(img.sequence) // it need not be written again
-			}
+// readImage reads the image beside a store, if there is one.
+func readImage(path string) (img *image, err error) {
+	data, err := os.ReadFile(imageName(path))
+	if err == nil {
+		err = guard(func() error {
+			img, err = decodeImage(data)
 			return err
 		})
+	}
+	return img, err
+}
+
+// fromImage makes what was published out of the image and the journal. Any
+// error means that the records must be read.
+func (s *Store) fromImage(img *image) (st state, snap *Snapshot, err error) {
+	err = s.view(func(tx *bolt.Tx, _ time.Time) error {
+		if st, err = readState(tx); err != nil {
+			return err
+		}
+		if snap, err = img.follow(tx, &st); err == nil && img.sequence == snap.sequence {
+			s.imaged.Store(img.sequence) // it need not be written again
+		}
+		return err
 	})
 	return st, snap, err
 }
@@ -313,10 +315,20 @@ func (img *image) follow(tx *bolt.Tx, st *state) (*Snapshot, error) {
 	return snap.Next(Next{Sequence: m.Sequence, Time: m.Time, NewestEvidence: m.Newest, Decommissioned: st.ended.At}), nil
 }
 
-// recoverState makes what was published, from the image or the records.
-func (s *Store) recoverState() (state, *Snapshot, error) {
-	st, snap, err := s.fromImage()
-	if _, ahead := errors.AsType[*aheadError](err); err == nil || ahead {
+// recoverState makes what was published, from what was read of the image or, where
+// that is of no use, from the records.
+func (s *Store) recoverState(img *image, err error) (st state, snap *Snapshot, _ error) {
+	if err == nil {
+		st, snap, err = s.fromImage(img)
+	}
+	_, ahead := errors.AsType[*aheadError](err)
+	if ahead { // unless both were exchanged between one being read and the other being opened
+		if img, err = readImage(s.path); err == nil {
+			st, snap, err = s.fromImage(img)
+		}
+		_, ahead = errors.AsType[*aheadError](err)
+	}
+	if err == nil || ahead {
 		return st, snap, err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {

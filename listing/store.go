@@ -85,7 +85,12 @@ func Open(path string, o Options) (*Store, error) {
 	if err := o.Settings.Validate(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
+	var img *image
+	var noImage error
+	var beside sync.WaitGroup // the file is checked meanwhile; should the image not fit, that is found out
+	beside.Go(func() { img, noImage = readImage(path) })
 	db, err := openFile(path, s.now())
+	beside.Wait()
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +98,7 @@ func Open(path string, o Options) (*Store, error) {
 	if err := removeAll(compactName(path)); err != nil { // a crash in the middle of a compaction leaves it
 		s.log.Warn("what a compaction left behind cannot be removed", slog.Any("err", err))
 	}
-	if err := s.load(o.Settings); err != nil {
+	if err := s.load(o.Settings, img, noImage); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if err := s.metrics.register(o.Metrics); err != nil {
@@ -121,8 +126,8 @@ func newStore(path string, logger *slog.Logger) *Store {
 
 // load makes the snapshot that the database says was published, then applies
 // the settings as a change of its own.
-func (s *Store) load(settings Settings) error {
-	st, snap, err := s.recoverState()
+func (s *Store) load(settings Settings, img *image, noImage error) error {
+	st, snap, err := s.recoverState(img, noImage)
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.path, err)
 	}

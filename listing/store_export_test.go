@@ -86,7 +86,11 @@ func (s *Store) ImageAlways() { s.imageFrom.Store(0) }
 
 // FromImage reports whether what is published can be made from the image.
 func (s *Store) FromImage() bool {
-	_, snap, err := s.fromImage()
+	img, err := readImage(s.path)
+	if err != nil {
+		return false
+	}
+	_, snap, err := s.fromImage(img)
 	return err == nil && snap.Sequence() == s.state.meta.Sequence
 }
 
