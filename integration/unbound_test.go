@@ -160,6 +160,21 @@ func (d *daemon) partial(t *testing.T) int {
 	return n
 }
 
+// dnsAddrs returns all addresses that the daemon answers on.
+func (d *daemon) dnsAddrs(t *testing.T) (all []string) {
+	t.Helper()
+	status, err := d.client.Status(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range status.Listen {
+		if l.Service == "dns" {
+			all = append(all, l.Address)
+		}
+	}
+	return all
+}
+
 // TestUnbound asks the list through a resolver of every strictness. About most
 // addresses it is asked after others that are not listed, so that it could have
 // learnt that there is nothing below a name that both have in common, and about
@@ -167,12 +182,15 @@ func (d *daemon) partial(t *testing.T) int {
 func TestUnbound(t *testing.T) {
 	t.Parallel()
 	peer(t, "unbound", "unbound")
-	d := startDaemon(t, quick)
+	d := startDaemon(t, strings.Replace(quick, `dns: {listen: ["127.0.0.1:0"]}`, `dns: {listen: ["127.0.0.1:0", "[::1]:0"]}`, 1))
 	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"), bounceFrom("2001:db8:66::25"), bounceFrom("2001:db8:66::25"))
 	d.site.must("list", "198.51.100.0/24", "203.0.113.9", "2001:db8:77::/64", "--reason", "a block", "--for", "7d")
 	ours := newAsker(t, "udp", d.dns)
 
-	questions := resolverQuestions()
+	questions, servers := resolverQuestions(), d.dnsAddrs(t)
+	if len(servers) != 2 {
+		t.Fatalf("it serves %v", servers)
+	}
 	for _, minimise := range []string{"no", "yes"} {
 		for _, stubborn := range []string{"no", "yes"} {
 			for _, harden := range []string{"no", "yes"} {
@@ -180,10 +198,14 @@ func TestUnbound(t *testing.T) {
 				if stubborn == harden { // and, for half of them, letter case at random (0x20)
 					options += "  use-caps-for-id: yes\n"
 				}
+				server := servers[0]
+				if minimise == harden { // half of them ask over IPv6
+					server = servers[1]
+				}
 				t.Run("minimise="+minimise+",strict="+stubborn+",harden="+harden, func(t *testing.T) {
 					before := d.partial(t)
 					addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freePort(t)))
-					r := startUnbound(t, addr, "bl.example", d.dns, options)
+					r := startUnbound(t, addr, "bl.example", server, options)
 					for _, q := range questions {
 						direct := ours.ask(t, q.name, q.rrtype)
 						if got := outcome(direct); !q.ok(got) {
@@ -198,6 +220,11 @@ func TestUnbound(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		if n, _ := d.metric(t, "backscatter_dns_answers_total", `kind="partial"`, `family="`+family+`"`); n == 0 {
+			t.Errorf("no resolver that minimises has asked over %s", family)
 		}
 	}
 }
