@@ -83,7 +83,7 @@ func TestCrashes(t *testing.T) {
 	for n := range stores {
 		t.Run(fmt.Sprint(n), func(t *testing.T) { crash(t, seed+uint64(n), rounds) })
 	}
-	t.Logf("%d rounds in all", stores*rounds)
+	t.Logf("torture: kill -9: %d rounds, of %d stores", stores*rounds, stores)
 }
 
 // crash kills the daemon of one store.

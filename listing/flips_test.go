@@ -92,7 +92,7 @@ func TestFlippedBits(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("%d flips found, by kind of record %v; after %d the list was served as it was, after %d nothing", served+refused, each, served, refused)
+	t.Logf("torture: flipped bits: %d found, by kind of record %v; after %d the list was served as it was, after %d nothing", served+refused, each, served, refused)
 	if served == 0 {
 		t.Error("no flip left anything to serve")
 	}

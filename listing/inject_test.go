@@ -215,13 +215,13 @@ func (s *tally) report(t *testing.T, every bool) {
 			never++
 		}
 		if every {
-			t.Logf("faults: %s: %d positions, %d struck", one, s.tried[one], s.struck[one])
+			t.Logf("%s: %d positions, %d struck", one, s.tried[one], s.struck[one])
 		}
 	}
 	if struck == 0 || every && never > 0 {
 		t.Errorf("%d faults struck, and %d kinds of them not once", struck, never)
 	}
-	t.Logf("faults: %d of %d struck, of %d kinds; the others lie beyond the last call of a thread; nothing was lost", struck, tried, len(injections))
+	t.Logf("torture: faults of the disk: %d of %d positions struck, of %d kinds; the others lie beyond the last call of a thread", struck, tried, len(injections))
 }
 
 // outcome is what came of a child: whether it was struck, and the calls of the

@@ -348,7 +348,11 @@ func TestStoreAgainstModel(t *testing.T) {
 	settings := eager()
 	settings.Policy.AgedTo = 1
 	settings.Policy.LifetimeMax = settings.Policy.Lifetime
-	for seed := range uint64(long(t, 4)) {
+	seeds := uint64(long(t, 4))
+	t.Cleanup(func() {
+		t.Logf("torture: model: %d seeds of %d steps, half of them past the end of the serials; failed: %t", seeds, modelSteps, t.Failed())
+	})
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestNewestMetaPageDamaged(t *testing.T) {
 			c.wantBack(t, path, what)
 		}
 	}
-	t.Logf("of %d flipped bytes of newest meta pages %d were mended, after %d the last commit was given up", mended+back, mended, back)
+	t.Logf("torture: newest meta page: of %d flipped bytes %d were mended, after %d the last commit was given up", mended+back, mended, back)
 	if mended < 30 || back == 0 {
 		t.Error("there should be more of both")
 	}

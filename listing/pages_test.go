@@ -276,7 +276,7 @@ func TestPagesAgainstBolt(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "pages.db")
 	passed, refused := 0, 0
-	for range long(t, 100) {
+	for range long(t, 300) {
 		data := bytes.Clone(p.data)
 		for range 1 + r.IntN(2) {
 			page := used[r.IntN(len(used))]
@@ -297,7 +297,7 @@ func TestPagesAgainstBolt(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("of %d files with a byte or two changed %d were refused, %d passed and bbolt finds nothing wrong with them", passed+refused, refused, passed)
+	t.Logf("torture: pages: of %d files with a byte or two changed %d were refused, %d passed and bbolt finds nothing wrong with them", passed+refused, refused, passed)
 	if passed == 0 || refused == 0 {
 		t.Error("there should be both")
 	}

@@ -131,5 +131,5 @@ func TestPowerLoss(t *testing.T) {
 	if failed == 0 {
 		t.Error("a disk that syncs nothing does no harm: the test cannot fail")
 	}
-	t.Logf("%d images were whole; of %d without the syncs %d were not", images, controls, failed)
+	t.Logf("torture: power loss: %d images of the disk were whole; of %d without the syncs %d were not", images, controls, failed)
 }
