@@ -59,7 +59,7 @@ func TestSecondaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, sharing(key))
-	w := &world{t: t, d: d, rng: rng, ours: newAsker(t, "udp", d.dns), listed: map[netip.Prefix]bool{}}
+	w := &world{t: t, d: d, zones: sharedZones, rng: rng, ours: newAsker(t, "udp", d.dns), listed: map[netip.Prefix]bool{}}
 	w.change(60)
 	var told []string
 	for _, p := range secondaryPrograms {
@@ -146,6 +146,7 @@ type theirs struct {
 type world struct {
 	t      *testing.T
 	d      *daemon
+	zones  []string
 	rng    *rand.Rand
 	ours   *asker
 	theirs []theirs
@@ -235,7 +236,7 @@ func (w *world) fresh() netip.Prefix {
 // awaitSerial waits until all have what we have.
 func (w *world) awaitSerial() {
 	w.t.Helper()
-	for _, zone := range sharedZones {
+	for _, zone := range w.zones {
 		want := w.ours.serial(w.t, zone)
 		for _, s := range w.theirs {
 			eventually(w.t, s.name+" has the serial", func(context.Context) error {
@@ -256,7 +257,7 @@ func (w *world) compare() {
 			w.touched = append(w.touched, p)
 		}
 	}
-	for _, zone := range sharedZones {
+	for _, zone := range w.zones {
 		for _, p := range w.touched {
 			w.about(zone, p)
 		}

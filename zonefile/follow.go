@@ -112,6 +112,9 @@ func (f *Follower) Look() {
 	}
 }
 
+// Begin looks at the directory for the first time.
+func (f *Follower) Begin(now time.Time) { _, _ = f.Check(now) } // the state has the error
+
 // Run looks at the directory until ctx ends.
 func (f *Follower) Run(ctx context.Context) error {
 	ticker := time.NewTicker(f.o.Every)

@@ -34,7 +34,7 @@ type Config struct {
 	Headers         Headers       `key:"headers" doc:"Whether the headers of proven reports are kept, for operators who look into one (show --headers): without local parts of addresses and without the subject."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`
-	Mirror          Mirror        `key:"mirror" doc:"What 'serve --mirror' takes for the list. It reads dns, http, log and state besides, and nothing else of this file."`
+	Mirror          Mirror        `key:"mirror" doc:"What 'serve --mirror' takes for the list. It reads dns, http, log and state besides, who may take the zone from it (zones), and what may be listed in labs (policy.listable), and nothing else of this file."`
 	Log             Log           `key:"log" doc:"What the server logs, on standard error."`
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" doc:"The longest that a stop may take before what still runs is cut off."`
 

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"aead.dev/minisign"
 
+	"backscatter/dnsd"
 	"backscatter/zonefile"
 )
 
@@ -13,6 +16,9 @@ type Mirror struct {
 	Key      string        `key:"key" restart:"yes" doc:"Public key of the publisher, the second line of the file that 'export keygen' makes. What it has not signed is refused."`
 	Unsigned bool          `key:"unsigned" restart:"yes" doc:"Take what nobody signed, of a folder that only you can write."`
 	Every    time.Duration `key:"every" restart:"yes" doc:"How often the folder is looked at."`
+
+	Zone        string `key:"zone" restart:"yes" doc:"The zone, of a mirror that takes it from primaries."`
+	TransferKey string `key:"transfer_key" restart:"yes" doc:"Which of dns.keys signs what primaries are asked, and must sign what they send, their NOTIFY too. Empty signs nothing."`
 }
 
 func defaultMirror() Mirror { return Mirror{Every: 10 * time.Second} }
@@ -27,6 +33,41 @@ func (m *Mirror) validate(p *problems, key string) {
 		}
 	}
 	validateDuration(p, key+".every", m.Every, time.Second, day)
+	if m.Zone != "" && !isHostname(m.Zone) {
+		p.add(key+".zone", "%s is no name of a zone; write one like bl.example.org", quote(m.Zone))
+	}
+}
+
+// validateMirrorKey wants the key to be there.
+func (c *Config) validateMirrorKey(p *problems) {
+	name := c.Mirror.TransferKey
+	if name != "" && !slices.ContainsFunc(c.DNS.Keys, func(k Key) bool { return zoneName(k.Name) == zoneName(name) }) {
+		p.add("mirror.transfer_key", "%s is not defined; add it to dns.keys", quote(name))
+	}
+}
+
+// Signing returns the key that is shared with primaries, or nil when there is none.
+// It reads its file.
+func (c *Config) Signing() (*dnsd.Key, error) {
+	for i, k := range c.DNS.Keys {
+		if c.Mirror.TransferKey == "" || zoneName(k.Name) != zoneName(c.Mirror.TransferKey) {
+			continue
+		}
+		secret, err := k.secret()
+		if err != nil {
+			return nil, fmt.Errorf("dns.keys[%d]: %w", i, err)
+		}
+		return &dnsd.Key{Name: k.Name, Algorithm: k.Algorithm, Secret: secret}, nil
+	}
+	return nil, nil //nolint:nilnil // no key is no error
+}
+
+// ZoneName returns the name of the zone as package zonefile has it; empty: none.
+func (m *Mirror) ZoneName() string {
+	if m.Zone == "" {
+		return ""
+	}
+	return zoneName(m.Zone)
 }
 
 // PublicKey returns the key of the publisher, or nil when there is none.

@@ -41,6 +41,7 @@ func (c *Config) validate(p *problems) {
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Mirror.validate(p, "mirror")
+	c.validateMirrorKey(p)
 	c.Log.validate(p, "log")
 	validateDuration(p, "shutdown_timeout", c.ShutdownTimeout, time.Second, time.Hour)
 }
