@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,11 +32,13 @@ func (l *logged) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-func (l *logged) lines() int {
+func (l *logged) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), "\n")
+	return l.buf.String()
 }
+
+func (l *logged) lines() int { return strings.Count(l.text(), "\n") }
 
 func openLogged(t *testing.T) (*running, *logged) {
 	t.Helper()
@@ -193,4 +196,51 @@ func TestChangeStaysInItsNeighbourhood(t *testing.T) {
 	if err != nil || len(page) != 1 {
 		t.Errorf("%d listings: %v", len(page), err)
 	}
+}
+
+// The newest meta page is damaged under a store that runs: bbolt would go back by a
+// commit. Nothing is written then; what is served stays; and when the page is right
+// again the store goes on.
+func TestMetaPageDamagedUnderTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, log := openLogged(t)
+		s.list(time.Time{}, "192.0.2.1")
+		f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		txid := 0
+		if err := s.DB().View(func(tx *bolt.Tx) error { txid = tx.ID(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		checksum := int64(txid%2*os.Getpagesize() + 16 + 56)
+		flip := func() {
+			b := make([]byte, 1)
+			if _, err := f.ReadAt(b, checksum); err != nil {
+				t.Fatal(err)
+			}
+			b[0] ^= 1
+			if _, err := f.WriteAt(b, checksum); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flip()
+		for n := range 3 {
+			if _, err := s.Observe(t.Context(), bounce(n, "192.0.2.66", time.Now())); !errors.Is(err, listing.ErrUnavailable) {
+				t.Errorf("a report: %v", err)
+			}
+			time.Sleep(time.Minute)
+		}
+		s.want("192.0.2.1/32")
+		if !strings.Contains(log.text(), "what was written last is lost") {
+			t.Errorf("it is not told: %s", log.text())
+		}
+		flip()
+		time.Sleep(time.Minute)
+		s.observe(bounce(1, "192.0.2.66", time.Now()))
+		s.want("192.0.2.1/32", "192.0.2.66/32")
+		s.verify()
+	})
 }

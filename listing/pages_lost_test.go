@@ -71,10 +71,13 @@ func (c *lastCommit) spoilt(t *testing.T, at int) string {
 // commit, under a serial that nobody has seen.
 func TestNewestMetaPageDamaged(t *testing.T) {
 	t.Parallel()
-	mended, back := 0, 0
+	mended, back, step := 0, 0, 5
+	if long(t, 1) >= 10 {
+		step = 1
+	}
 	for _, first := range []bool{true, false} {
 		c := newLastCommit(t, first)
-		for at := 16; at < 16+64; at++ {
+		for at := 16; at < 16+64; at += step {
 			path := c.spoilt(t, at)
 			bad := read(t, path)
 			what := fmt.Sprintf("byte %d of the meta page at %d", at, c.newest)
@@ -106,8 +109,8 @@ func TestNewestMetaPageDamaged(t *testing.T) {
 		}
 	}
 	t.Logf("torture: newest meta page: of %d flipped bytes %d were mended, after %d the last commit was given up", mended+back, mended, back)
-	if mended < 30 || back == 0 {
-		t.Error("there should be more of both")
+	if mended == 0 || back == 0 {
+		t.Error("there should be both")
 	}
 }
 
