@@ -227,6 +227,9 @@ func TestMetaPageDamagedUnderTheStore(t *testing.T) {
 			}
 		}
 		flip()
+		if v, err := s.Examine(); err != nil || len(v.Damage) != 1 || !strings.Contains(v.Damage[0].What, "meta page") {
+			t.Errorf("verify: %+v %v", v.Damage, err)
+		}
 		for n := range 3 {
 			if _, err := s.Observe(t.Context(), bounce(n, "192.0.2.66", time.Now())); !errors.Is(err, listing.ErrUnavailable) {
 				t.Errorf("a report: %v", err)

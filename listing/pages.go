@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -91,6 +92,9 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 		return fmt.Errorf("map %s: %w", f.Name(), err)
 	}
 	defer release()
+	if err := steadyMeta(data); err != nil {
+		return err
+	}
 	size := uint64(tx.DB().Info().PageSize)
 	p := pages{data: data, size: size, end: uint64(tx.Size()) / size, look: lookDeep}
 	p.seen = make([]uint64, p.end/64+1)
@@ -104,6 +108,18 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 		}
 	}
 	return nil
+}
+
+// steadyMeta looks at the meta pages of a file that is written to: what is found in
+// the middle of a write is not found again.
+func steadyMeta(data []byte) (err error) {
+	for range 3 {
+		if _, err = newestMeta(data); err == nil {
+			return nil
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return err
 }
 
 func checkPages(data []byte, look looking) error {
