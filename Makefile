@@ -68,7 +68,7 @@ endif
 LISTINGS     ?= 1000000
 LARGER       ?= 5000000
 OBSERVATIONS ?= 10000000
-bench-store: ## the store beside one commit each and rbldnsd; LISTINGS=100000 LARGER=0 OBSERVATIONS=100000 is quick
+bench-store: ## the store beside one commit each and rbldnsd; a quarter of an hour; LISTINGS=100000 LARGER=0 OBSERVATIONS=100000 is quick
 	$(GO) build -o dist/bench-store ./listing/bench
 	dist/bench-store -listings $(LISTINGS) -larger $(LARGER) -observations $(OBSERVATIONS)
 

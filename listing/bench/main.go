@@ -59,6 +59,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 2 && args[0] == "open" {
 		return openStore(args[1])
 	}
+	if len(args) == 3 && args[0] == "import" {
+		return importList(ctx, args[1], args[2])
+	}
 	b := &bench{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.dir, "dir", "", "`folder` for the stores (default: a temporary one); its disk is what is measured")
@@ -66,12 +69,12 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.IntVar(&b.larger, "larger", 5_000_000, "listings of the larger list, which is opened only; 0: none")
 	flags.IntVar(&b.observations, "observations", 10_000_000, "observations of the large store")
 	flags.Float64Var(&b.seconds, "seconds", 3, "length of each run of the observing")
-	flags.IntVar(&b.runs, "runs", 3, "runs of which the median is told")
-	only := flags.String("only", "", "parts to run: some of observe,list,answer,expire,remember; empty: all")
+	flags.IntVar(&b.runs, "runs", 5, "runs of which the median is told")
+	only := flags.String("only", "", "parts to run: some of observe,list,answer,expire,import,remember; empty: all")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	parts := []part{{"observe", b.observe}, {"list", b.list}, {"answer", b.answer}, {"expire", b.expire}, {"remember", b.remember}}
+	parts := []part{{"observe", b.observe}, {"list", b.list}, {"answer", b.answer}, {"expire", b.expire}, {"import", b.imported}, {"remember", b.remember}}
 	for name := range strings.SplitSeq(*only, ",") {
 		if *only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
 			return fmt.Errorf("there is no part %q", name)
@@ -104,9 +107,12 @@ func (b *bench) print() error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "what\tmeasured\tbeside\tratio\tbar\t")
 	for _, r := range b.rows {
-		verdict, ratio := "FAIL", ""
-		if r.ok {
-			verdict = "pass"
+		verdict, ratio := "misses", ""
+		switch {
+		case r.bar == "":
+			verdict = ""
+		case r.ok:
+			verdict = "holds"
 		}
 		if r.ratio != 0 {
 			ratio = fmt.Sprintf("%.2f", r.ratio)

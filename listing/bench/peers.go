@@ -19,8 +19,8 @@ import (
 type opened struct {
 	took      time.Duration
 	processor time.Duration // of all of the process's life
-	resident  int64         // all that it has in memory
-	memory    int64         // without what is the page cache's
+	resident  int64         // what it has in memory, without the page cache's
+	memory    int64         // the same, as it says itself
 }
 
 // open opens the store in another process, from exec until it is ready.
@@ -59,8 +59,7 @@ func openStore(path string) error {
 	return s.stop()
 }
 
-// memoryOf is a figure of a process's memory: VmRSS is all, RssAnon what no file
-// stands behind.
+// memoryOf is a figure of a process's memory: RssAnon is what no file stands behind.
 func memoryOf(pid int, figure string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -96,7 +95,7 @@ func until(cmd *exec.Cmd, seen func(line string) bool) (out opened, err error) {
 		}
 		if !found && ready {
 			found = true
-			out.resident, err = memoryOf(cmd.Process.Pid, "VmRSS")
+			out.resident, err = memoryOf(cmd.Process.Pid, "RssAnon")
 			_ = cmd.Process.Signal(os.Interrupt) // a server; ours has ended by itself, or does
 		}
 	}

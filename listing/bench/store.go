@@ -89,22 +89,28 @@ func (s *running) hand(ctx context.Context, senders, from, most int, at func(n i
 
 // fill lists n hosts.
 func (s *running) fill(ctx context.Context, n int, until time.Time) error {
-	order := listing.Order{By: listing.Actor{UID: -1, Name: "bench"}, Reason: "to measure"}
 	const most = 500_000
 	for from := 0; from < n; from += most {
-		keys := make([]listing.Manual, min(most, n-from))
-		for i := range keys {
-			k, err := listing.HostKey(host(from + i))
-			if err != nil {
-				return err
-			}
-			keys[i] = listing.Manual{Key: k, Until: until}
-		}
-		if _, err := s.List(ctx, order, keys); err != nil {
+		if err := s.list(ctx, from, min(most, n-from), until); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// list lists n hosts in one order.
+func (s *running) list(ctx context.Context, from, n int, until time.Time) error {
+	order := listing.Order{By: listing.Actor{UID: -1, Name: "bench"}, Reason: "to measure"}
+	keys := make([]listing.Manual, n)
+	for i := range keys {
+		k, err := listing.HostKey(host(from + i))
+		if err != nil {
+			return err
+		}
+		keys[i] = listing.Manual{Key: k, Until: until}
+	}
+	_, err := s.List(ctx, order, keys)
+	return err
 }
 
 // compacted is the size of the file when it was compacted.
