@@ -230,13 +230,32 @@ type organisation struct {
 	direct map[string]bool // trap domains on which its own sensors held the session
 }
 
-func (p Policy) tally(h History, now time.Time) *tally {
-	t := &tally{
-		originals:     make(map[ID]bool, len(h.Evidence)),
-		recipients:    make(map[ID]bool, len(h.Evidence)),
+func newTally(most int) *tally {
+	return &tally{
+		originals:     make(map[ID]bool, most),
+		recipients:    make(map[ID]bool, most),
 		trapDomains:   make(map[string]bool),
 		organisations: make(map[string]*organisation),
 	}
+}
+
+// reachable reports whether the rule could ever list by a part of the evidence:
+// whether all of it together, however old, comes from as many sides as are asked
+// for. Most floods come to one trap, and who replays one need not ask at each of
+// its messages.
+func (p Policy) reachable(evidence []Evidence) bool {
+	t := newTally(len(evidence))
+	for _, e := range evidence {
+		if p.counts(e, History{}, e.At) {
+			t.add(p, e, e.At)
+		}
+	}
+	return len(t.originals) >= (p.Originals+1)/2 && // half of them, after a removal
+		len(t.trapDomains) >= p.TrapDomains && len(t.recipients) >= p.Recipients && p.organisationThreshold(t).Met
+}
+
+func (p Policy) tally(h History, now time.Time) *tally {
+	t := newTally(len(h.Evidence))
 	for _, e := range h.Evidence {
 		if e.At.After(now) {
 			e.At = now

@@ -142,6 +142,23 @@ func TestDecideAgainstRecount(t *testing.T) {
 	})
 }
 
+// Whoever replays evidence may leave a key alone that is not reachable: no part of
+// its evidence lists it, at no time.
+func TestUnreachableIsNeverListed(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h, p := drawHistory(t), drawPolicy(t)
+		p.Score, p.Originals, p.Span = 1, 2, 0 // so that some are listed
+		h.Delisted, h.Expired = time.Time{}, time.Time{}
+		all := h.Evidence
+		h.Evidence = all[:rapid.IntRange(0, len(all)).Draw(t, "part")]
+		at := noon.Add(-time.Duration(rapid.IntRange(0, 8*24).Draw(t, "before")) * time.Hour)
+		if d := p.Decide(h, at); d.List && !listing.Reachable(p, all) {
+			t.Fatalf("listed all the same: %+v", d)
+		}
+	})
+}
+
 func BenchmarkDecide(b *testing.B) {
 	h := listing.History{}
 	for i := range 100 {

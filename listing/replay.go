@@ -24,6 +24,7 @@ type replay struct {
 	in, end  int       // evidence[in:end] is in the window
 	ended    bool      // the listing that the decision made is over
 	looked   int       // at so much evidence, by decisions
+	hopeless bool      // whatever part of the evidence is looked at, it lists nothing
 }
 
 // evidenceOf returns what is kept of a key from a moment on that is not exempt,
@@ -55,6 +56,7 @@ func (p *replay) listed() bool { return p.decision != nil && !p.ended }
 
 // run walks up to now.
 func (p *replay) run(now time.Time) {
+	p.hopeless = !p.policy.reachable(p.evidence)
 	for p.end < len(p.evidence) {
 		at := p.evidence[p.end].At
 		p.reset(at)
@@ -112,7 +114,7 @@ func (p *replay) decide(at time.Time) {
 		}
 		return
 	}
-	if at.Before(p.hold) || p.end-p.in < (p.policy.Originals+1)/2 { // half of them, after a removal
+	if p.hopeless || at.Before(p.hold) || p.end-p.in < (p.policy.Originals+1)/2 { // half of them, after a removal
 		return
 	}
 	p.looked += p.end - p.in

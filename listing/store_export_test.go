@@ -68,6 +68,10 @@ func NoteSeen(tx *bolt.Tx, at time.Time, ids ...ID) error {
 	return nil
 }
 
+// Reachable lets tests ask whether the rule could ever list by a part of the
+// evidence.
+func Reachable(p Policy, evidence []Evidence) bool { return p.reachable(evidence) }
+
 // Words lets tests read how durations are written.
 func Words(d time.Duration) string { return words(d) }
 
