@@ -54,7 +54,7 @@ bench-dns: build ## speed and memory of the DNS server beside rbldnsd, NSD and K
 	dist/bench-store -only answer -listings 5000000 -larger 0
 	dist/soakdns -program dist/backscatter -only stalls
 
-soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for, and stalls; 20 minutes
+soak-dns: build ## more load, garbage, reloads and restarts than the DNS server is made for, and stalls; 15 minutes
 	$(GO) build -o dist/soakdns ./integration/soakdns
 	dist/soakdns -program dist/backscatter
 

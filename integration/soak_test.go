@@ -29,7 +29,7 @@ func TestSoak(t *testing.T) {
 	cmd := exec.Command(soak, "-program", program, "-patient", "-wait", patience.String(),
 		"-entries", "1000", "-mass", "2000", "-least", "500ms", "-lives", "3s",
 		"-connections", "700", "-flood", "1s", "-garbage", "3s", "-changes", "50",
-		"-unlisted", "500", "-resolver", "1s", "-reloads", "5", "-restarts", "2", "-rate", "200")
+		"-unlisted", "500", "-resolver", "1s", "-reloads", "5", "-restarts", "2", "-rate", "50")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	p := launchGroup(t, cmd)
 	select {

@@ -175,8 +175,8 @@ func (s *stream) one(ctx context.Context, addr string, rate float64, first int) 
 			mu.Lock()
 			waiting[uint16(sent)] = listed
 			mu.Unlock()
-			s.asked.Add(1)
 			_, _ = c.Write(packet) // what cannot be sent is not answered
+			s.asked.Add(1)
 		}
 		<-ticker.C
 	}

@@ -15,6 +15,9 @@ var (
 	resident = net.IPv4(127, 0, 2, 1)
 )
 
+// openedAtOnce is after how many connections of one client another asks.
+const openedAtOnce = 100
+
 // holdConnections has one client open many connections, every second of which
 // it never asks anything over, while the others send a byte at a time.
 func (s *soak) holdConnections(ctx context.Context) error {
@@ -40,7 +43,7 @@ func (s *soak) holdConnections(ctx context.Context) error {
 	}()
 	failed, most := 0, before
 	for len(held) < s.connections {
-		more, err := s.openMany(ctx, srv.dns, min(500, s.connections-len(held)))
+		more, err := s.openMany(ctx, srv.dns, min(openedAtOnce, s.connections-len(held)))
 		held = append(held, more...)
 		if err != nil {
 			return fmt.Errorf("after %d connections: %w", len(held), err)

@@ -57,7 +57,7 @@ func (s *soak) sendTooMuch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	later, err := srv.metric(ctx, "go_goroutines")
+	later, err := settled(ctx, srv, goroutines)
 	if err != nil {
 		return err
 	}

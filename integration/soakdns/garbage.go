@@ -72,8 +72,8 @@ func (s *soak) sendGarbage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.row(ask.wrong == 0 && ask.unanswered == 0, fmt.Sprintf("valid questions among garbage, %s", s.garbage), "none wrong, none lost",
-		"%d asked, %d wrong, %d lost", ask.asked, ask.wrong, ask.unanswered)
+	s.row(ask.wrong == 0, fmt.Sprintf("valid questions among garbage, %s, wrong", s.garbage), "none", "%d of %d", ask.wrong, ask.asked)
+	s.speed(ask.unanswered == 0, "lost of them", "none", "%d", ask.unanswered) // a queue can be full
 	s.row(udp.received.Load() <= udp.sent.Load(), fmt.Sprintf("octets out for each in, %d mutated over UDP", udp.answers.Load()), "≤ 1: never amplified",
 		"%.2f", float64(udp.received.Load())/float64(udp.sent.Load()))
 	s.row(tcp.sent.Load() > 0, "octets of garbage over TCP", "survived", "%d", tcp.sent.Load())
