@@ -123,7 +123,7 @@ policy: {profile: solo, listable: [192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24
 -- mirrored/fetched --
 -- other.yaml --
 state: other
-mirror: {unsigned: true}
+mirror: {unsigned: true, zone: bl.example}
 dns: {listen: ["127.0.0.1:0"]}
 http: {listen: "127.0.0.1:0"}
 intake: {smtp: {listen: "127.0.0.1:0"}}

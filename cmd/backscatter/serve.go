@@ -20,7 +20,7 @@ func (a *app) serveCommand() *cobra.Command {
 	var demo bool
 	var mirror string
 	cmd := &cobra.Command{
-		Use:   "serve [--mirror DIR|--demo]",
+		Use:   "serve [--mirror DIR|PRIMARY:PORT[,…]|--demo]",
 		Short: "Run the daemon",
 		Long: `Run the daemon: the DNS server, the SMTP trap, the web page with metrics, the
 control socket and the scheduled exports, as the configuration says. Without a
@@ -30,13 +30,16 @@ reload' reads the configuration anew; SIGTERM and Ctrl-C end it in order.
 --mirror answers, with no store and no intake, from a folder that rsync or anything
 else copies an export into. It goes over to what the publisher has signed
 (mirror.key), whole, newer than what it has and not expired, and keeps what it has
-until then. SIGHUP has it look at once.
+until then. With addresses of primaries in place of a folder it takes the zone
+(mirror.zone) from them as a secondary does: AXFR, then IXFR as they tell of changes,
+signed with mirror.transfer_key. SIGHUP has it look at once.
 
 --demo runs a server that can list documentation addresses, with a temporary
 state, hands it a few sample bounces over SMTP, and prints what to try.`,
 		Example: `  backscatter serve --demo
   backscatter serve --config /etc/backscatter/backscatter.yaml
-  backscatter serve --config /etc/backscatter/backscatter.yaml --mirror mirrored`,
+  backscatter serve --config /etc/backscatter/backscatter.yaml --mirror mirrored
+  backscatter serve --config /etc/backscatter/backscatter.yaml --mirror 127.0.0.1:5311`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if demo && mirror != "" {
@@ -55,7 +58,7 @@ state, hands it a few sample bounces over SMTP, and prints what to try.`,
 		},
 	}
 	cmd.Flags().BoolVar(&demo, "demo", false, "run a demonstration with a temporary state")
-	cmd.Flags().StringVar(&mirror, "mirror", "", "answer from the export that is copied into `DIR`")
+	cmd.Flags().StringVar(&mirror, "mirror", "", "answer from the export that is copied into `DIR`, or from what primaries have (ADDRESS:PORT,…)")
 	return cmd
 }
 
@@ -118,7 +121,11 @@ func (a *app) serveMirror(ctx context.Context, from string) error {
 	if err != nil {
 		return err
 	}
-	if c.Mirror.Key == "" && !c.Mirror.Unsigned {
+	_, primaries := daemon.Primaries(from)
+	switch {
+	case primaries && c.Mirror.Zone == "":
+		return usageError("serve --mirror: set mirror.zone to the zone that the primaries have")
+	case !primaries && c.Mirror.Key == "" && !c.Mirror.Unsigned:
 		return usageError("serve --mirror: set mirror.key to the publisher's public key, or mirror.unsigned where only you can write the folder")
 	}
 	m, err := daemon.NewMirror(daemon.MirrorOptions{

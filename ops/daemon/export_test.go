@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/netip"
 
 	"backscatter/evidence"
 	"backscatter/listing"
@@ -41,3 +42,6 @@ func (d *Daemon) RunParts(ctx context.Context, failed chan<- error, names []stri
 	}
 	return func() error { return d.stop(running) }
 }
+
+// NotSpecial refuses special-purpose space.
+func NotSpecial(listable []netip.Prefix) func(netip.Prefix) error { return notSpecial(listable) }

@@ -25,7 +25,7 @@ import (
 // MirrorOptions are what a mirror is made of.
 type MirrorOptions struct {
 	Config  *config.Config
-	From    string // where the list comes from: a folder that something else copies it into
+	From    string // where the list comes from: a folder that something else copies it into, or primaries
 	Version string
 	Logger  *slog.Logger
 }
@@ -33,8 +33,8 @@ type MirrorOptions struct {
 // source keeps a copy of a list up to date, for a daemon that has no store.
 type source interface {
 	Run(ctx context.Context) error
-	Check(now time.Time) (changed bool, err error) // before Run: gets what there is now
-	Look()                                         // has it looked for something newer soon
+	Begin(now time.Time) // before Run: gets what is at hand
+	Look()               // has it looked for something newer soon
 	Zones() *zonefile.Set
 	Snapshot() *listing.Snapshot
 	State() zonefile.FollowerState
@@ -47,6 +47,8 @@ type Mirror struct {
 	log     *slog.Logger
 	started time.Time
 	source  source
+
+	secondaries *dnsd.Secondaries // who may take the zone from us, and may tell us of a new one
 
 	dns      *dnsd.Server
 	control  *control.Server
@@ -65,7 +67,15 @@ func NewMirror(o MirrorOptions) (_ *Mirror, err error) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerBuildInfo(reg, o.Version)
-	if m.source, err = m.follow(reg); err != nil {
+	if m.secondaries, err = o.Config.Secondaries(); err != nil {
+		return nil, err
+	}
+	if primaries, ok := Primaries(o.From); ok {
+		m.source, err = m.copy(reg, primaries)
+	} else {
+		m.source, err = m.follow(reg)
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -79,7 +89,7 @@ func NewMirror(o MirrorOptions) (_ *Mirror, err error) {
 // follow returns the source that the options name.
 func (m *Mirror) follow(reg prometheus.Registerer) (source, error) {
 	if info, err := os.Stat(m.o.From); err != nil {
-		return nil, fmt.Errorf("mirror: %w; make the folder, and have the list fetched into it", err)
+		return nil, fmt.Errorf("mirror: %w; make the folder, and have the list fetched into it, or write primaries as ADDRESS:PORT,…", err)
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("mirror: %s is no folder", m.o.From)
 	}
@@ -105,6 +115,7 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 		return err
 	}
 	dns.Zones, dns.Snapshots, dns.Rules = m.source.Zones, m.source.Snapshot, func() *dnsd.Rules { return rules }
+	dns.Secondaries = func() *dnsd.Secondaries { return m.secondaries }
 	dns.Logger, dns.Metrics = m.log.With("room", "dnsd"), reg
 	if dns.Sockets, err = heldSockets(); err != nil {
 		return err
@@ -156,7 +167,7 @@ func (m *Mirror) NotReady() []string {
 	s := m.source.State()
 	switch now := time.Now(); {
 	case m.source.Snapshot() == nil && s.Err != nil:
-		return []string{"nothing to answer from: " + s.Err.Error()}
+		return []string{"nothing to answer from" + since(s.Expires) + ": " + s.Err.Error()}
 	case m.source.Snapshot() == nil:
 		return []string{"nothing to answer from yet"}
 	case !now.Before(s.Expires):
@@ -164,6 +175,14 @@ func (m *Mirror) NotReady() []string {
 			s.Created.UTC().Format(time.RFC3339), s.Expires.UTC().Format(time.RFC3339))}
 	}
 	return nil
+}
+
+// since says that a list has expired.
+func since(expired time.Time) string {
+	if expired.IsZero() {
+		return ""
+	}
+	return " since the list expired on " + expired.UTC().Format(time.RFC3339)
 }
 
 // Status is what the mirror is doing.
@@ -202,7 +221,7 @@ func (m *Mirror) listeners() []control.Listener {
 // gets what there is before it answers the first question. Ready, if not nil, is
 // called as soon as everything runs.
 func (m *Mirror) Run(ctx context.Context, ready func()) error {
-	_, _ = m.source.Check(time.Now()) // the source keeps the error, and tells it
+	m.source.Begin(time.Now())
 	failed := make(chan error, 1)
 	work := stage{name: "control, web and the source", parts: []func(context.Context) error{
 		m.source.Run,
