@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -188,31 +189,47 @@ func (a *app) printAudit(ctx context.Context, c *control.Client, r control.Audit
 }
 
 func (a *app) exportCommand() *cobra.Command {
-	var format, zone, output string
+	var format, zone, output, since string
 	cmd := &cobra.Command{
-		Use:   "export --format F [--zone Z] [--output FILE]",
+		Use:   "export --format F|--since SERIAL [--zone Z] [--output FILE]",
 		Short: "Write the list as a file",
 		Long: `Write the list as it is published now, to standard output or durably to a file
 (written beside it, synced, then renamed). Formats: ip4set, ip6trie and combined
 (both, with a sub-zone for each class) for rbldnsd; zone for BIND, NSD, Knot and
 others; txt for firewalls and scripts; jsonl, an object a line; removals, what left
-the list in the past 30 days and when, for those who keep answers for long.`,
+the list in the past 30 days and when, for those who keep answers for long.
+
+--since writes what was removed, added and changed since a serial, as an object a
+line; the last one has the serial to begin with next time. When that is too long ago
+(journal.keep), or too much changed, it fails, and the whole list is to be taken.`,
 		Example: `  backscatter export --format ip4set
   backscatter export --format zone --zone bl.example --output bl.example.zone
   backscatter export --format removals`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := control.ExportRequest{Format: format, Zone: zone}
+			write := func(c *control.Client, w io.Writer) error {
+				return c.Export(cmd.Context(), control.ExportRequest{Format: format, Zone: zone}, w)
+			}
+			if since != "" {
+				serial, err := strconv.ParseUint(since, 10, 32)
+				if err != nil || format != "" {
+					return usageError("export: want --since with a serial, and without --format")
+				}
+				write = func(c *control.Client, w io.Writer) error {
+					return c.ExportSince(cmd.Context(), zone, uint32(serial), w)
+				}
+			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
 				if output == "" || output == "-" {
-					return c.Export(cmd.Context(), r, a.out)
+					return write(c, a.out)
 				}
-				return writeDurably("export", output, func(f *os.File) error { return c.Export(cmd.Context(), r, f) },
+				return writeDurably("export", output, func(f *os.File) error { return write(c, f) },
 					renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 			})
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, combined, zone, txt, jsonl or removals (required)")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: ip4set, ip6trie, combined, zone, txt, jsonl or removals (required without --since)")
+	cmd.Flags().StringVar(&since, "since", "", "write what changed since `SERIAL`, which you have")
 	cmd.Flags().StringVar(&zone, "zone", "", "`ZONE` to write (default: the only or first one)")
 	cmd.Flags().StringVar(&output, "output", "", "write to `FILE` instead of standard output")
 	cmd.AddCommand(a.keygenCommand(), a.acceptCommand())

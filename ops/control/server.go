@@ -79,6 +79,7 @@ func NewServer(o Options) *Server {
 	s.get("/v1/audit", s.audit)
 	s.get("/v1/policy", s.policy)
 	s.mux.HandleFunc("GET /v1/export", s.export)
+	s.mux.HandleFunc("GET /v1/export/since", s.exportSince)
 	s.mux.HandleFunc("GET /v1/backup", s.backup)
 	s.get("/v1/verify", s.verify)
 	s.mux.HandleFunc("POST /v1/policy/try", s.try)
