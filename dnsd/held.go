@@ -16,6 +16,29 @@ type held struct {
 	tcp map[netip.AddrPort][]*os.File
 }
 
+// Sockets returns copies of the open sockets, for a process that goes on with
+// them: what has not been answered when this server ends waits in them.
+func (s *Server) Sockets() ([]*os.File, error) {
+	var files []*os.File
+	for _, e := range s.endpoints {
+		udp, err := e.udp.files()
+		files = append(files, udp...)
+		if err == nil {
+			var tcp *os.File
+			if tcp, err = e.tcp.File(); err == nil {
+				files = append(files, tcp)
+			}
+		}
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close() // a copy
+			}
+			return nil, fmt.Errorf("copy the sockets of %s: %w", e.udp.LocalAddr(), err)
+		}
+	}
+	return files, nil
+}
+
 // sortHeld finds out what the sockets are.
 func sortHeld(files []*os.File) (held, error) {
 	h := held{udp: make(map[netip.AddrPort][]*os.File), tcp: make(map[netip.AddrPort][]*os.File)}

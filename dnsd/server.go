@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,11 @@ type Options struct {
 	Listen []string
 
 	// Sockets are open sockets, for addresses of Listen, of somebody who keeps them
-	// open when the server ends. They are used in place of new ones.
-	Sockets []*os.File
+	// open when the server ends. They are used in place of new ones. One for an
+	// address that is not in Listen is an error, unless they are Inherited from a
+	// former server, which may have had other addresses.
+	Sockets   []*os.File
+	Inherited bool
 
 	// Zones and Snapshots return what is served now. They are called once for
 	// each question, or batch of questions, from many goroutines, Snapshots first:
@@ -171,7 +175,10 @@ func (s *Server) Listen() error {
 		}
 		s.endpoints = append(s.endpoints, endpoints...)
 	}
-	if err = cmp.Or(err, h.left()); err != nil {
+	if left := h.left(); err == nil && !s.options.Inherited {
+		err = left
+	}
+	if err != nil {
 		s.Close()
 		s.endpoints = nil
 	}
@@ -219,7 +226,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.tick(time.Now())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runClock(ctx) })
-	g.Go(func() error { return s.drain(ctx) })
+	var tcp sync.WaitGroup
+	tcp.Add(len(s.endpoints))
+	g.Go(func() error { return s.drain(ctx, &tcp) })
 	for _, e := range s.endpoints {
 		for socket := range e.udp.workers(s.limits.UDPWorkers) {
 			w := s.worker(e.family)
@@ -227,21 +236,27 @@ func (s *Server) Serve(ctx context.Context) error {
 			g.Go(func() error { return e.udp.serve(ctx, socket, w) })
 		}
 		counts := s.metrics.tally(TCP, e.family)
-		g.Go(func() error { return s.serveTCP(ctx, e.tcp, counts) })
+		g.Go(func() error {
+			defer tcp.Done()
+			return s.serveTCP(ctx, e.tcp, counts)
+		})
 	}
 	return g.Wait()
 }
 
 // drain waits for the end of ctx. Then new connections are refused soon, and what
-// has arrived before is answered.
-func (s *Server) drain(ctx context.Context) error {
+// has arrived before is answered. UDP is the last to end: where somebody goes on
+// with its sockets, questions wait in them for as short as can be.
+func (s *Server) drain(ctx context.Context, tcp *sync.WaitGroup) error {
 	<-ctx.Done()
-	end := time.Now().Add(s.limits.Drain)
 	for _, e := range s.endpoints {
 		_ = e.tcp.SetDeadline(time.Now()) // an error means that it is closed
-		e.udp.stop(end)
 	}
-	s.clients.stop(end)
+	s.clients.stop(time.Now().Add(s.limits.Drain))
+	tcp.Wait()
+	for _, e := range s.endpoints {
+		e.udp.stop(time.Now().Add(s.limits.Drain))
+	}
 	return nil
 }
 

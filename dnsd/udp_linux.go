@@ -72,6 +72,19 @@ func listenUDP(addr netip.AddrPort, sockets int, held []*os.File) (_ *udpListene
 	return l, nil
 }
 
+// files returns copies of the sockets.
+func (l *udpListener) files() ([]*os.File, error) {
+	var out []*os.File
+	for _, fd := range l.fds {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, os.NewFile(uintptr(copied), l.local.String()))
+	}
+	return out, nil
+}
+
 // workers returns how many can serve at a time.
 func (l *udpListener) workers(int) int { return len(l.fds) }
 

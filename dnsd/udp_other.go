@@ -60,6 +60,15 @@ func (l *udpListener) tellDestination() error {
 	}
 }
 
+// files returns a copy of the socket.
+func (l *udpListener) files() ([]*os.File, error) {
+	f, err := l.conn.File()
+	if err != nil {
+		return nil, err
+	}
+	return []*os.File{f}, nil
+}
+
 // workers returns how many can serve at a time.
 func (l *udpListener) workers(wanted int) int { return wanted }
 

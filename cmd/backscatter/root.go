@@ -136,11 +136,11 @@ not reachable, 4 not listed (show), 75 try again (report).`,
 	flags.StringVar(&a.socket, "socket", "", "control socket `PATH` of the daemon (default: control.sock in the state folder)")
 	root.AddCommand(
 		a.serveCommand(), a.reportCommand(),
-		a.showCommand(), a.listingsCommand(), a.auditCommand(), a.policyCommand(), a.statusCommand(), a.topCommand(),
+		a.showCommand(), a.listingsCommand(), a.auditCommand(), a.policyCommand(), a.statusCommand(), a.topCommand(), a.originsCommand(),
 		a.listCommand(), a.delistCommand(), a.exemptCommand(), a.revokeCommand(), a.resumeCommand(), a.decommissionCommand(), a.reporterCommand(),
 		a.exportCommand(), a.importCommand(),
 		a.backupCommand(), a.restoreCommand(), a.verifyCommand(), a.compactCommand(), a.keyCommand(), a.cookieCommand(),
-		a.reloadCommand(), a.configCommand(), a.versionCommand(),
+		a.reloadCommand(), a.restartCommand(), a.configCommand(), a.versionCommand(),
 	)
 	return root
 }

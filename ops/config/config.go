@@ -65,7 +65,8 @@ type DNS struct {
 
 // HTTP configures the web server.
 type HTTP struct {
-	Listen string `key:"listen" restart:"yes" doc:"Address with port. Empty turns the web server off."`
+	Listen  string `key:"listen" restart:"yes" doc:"Address with port. Empty turns the web server off."`
+	Origins bool   `key:"origins" doc:"Tell everybody the spam that was answered to forged senders, and where it came from, at /origins.jsonl (see 'backscatter origins')."`
 }
 
 // Zone is one zone that is answered for.

@@ -22,6 +22,7 @@
 //	POST /v1/import?format=F&reason=R&...    a list in the request's body
 //	POST /v1/report?[reporter=][&client_ip=] one message in the request's body
 //	POST /v1/reload
+//	POST /v1/restart                         executes the program anew, with its DNS sockets
 //	POST /v1/key/rotate                      a new key to hash recipients under
 //
 // An error is answered with a fitting status and {"error":{"code":…,"message":…}}.

@@ -95,6 +95,7 @@ func NewServer(o Options) *Server {
 	s.post("/v1/key/rotate", s.rotateKey)
 	s.post("/v1/cookie/roll", s.rollCookies)
 	s.get("/v1/top", s.top)
+	s.get("/v1/origins", s.origins)
 	s.handleReporters()
 	s.post("/v1/revoke", s.revoke)
 	s.post("/v1/resume", s.resume)

@@ -35,6 +35,8 @@ type Options struct {
 // Daemon is one life of the server: New binds, Run serves until its end.
 type Daemon struct {
 	*core
+	Successor
+
 	load    func() (*config.Config, error)
 	version string
 	log     *slog.Logger
@@ -71,7 +73,7 @@ func New(o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d := &Daemon{
-		core: k, load: o.Load, version: o.Version, log: o.Logger, started: time.Now(),
+		core: k, Successor: newSuccessor(), load: o.Load, version: o.Version, log: o.Logger, started: time.Now(),
 		reloading: make(chan struct{}, 1),
 	}
 	d.reloading <- struct{}{}
@@ -108,7 +110,7 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 	dns.Secondaries, dns.Compare = d.secondaries, d.store.Compare
 	dns.Logger, dns.Metrics = d.log.With("room", "dnsd"), reg
 	var err error
-	if dns.Sockets, err = heldSockets(); err != nil {
+	if err := useSockets(&dns); err != nil {
 		return err
 	}
 	d.dns = dnsd.New(dns)
@@ -142,12 +144,13 @@ func (d *Daemon) bind(c *config.Config, reg prometheus.Registerer) error {
 // build makes the parts that stand on bound sockets.
 func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	d.control = control.NewServer(control.Options{
-		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, RotateKey: d.RotateKey, RollCookies: d.RollCookies, Top: d.Top, Status: d.Status, Accept: d.acceptExports,
+		Store: d.store, Sink: d.desk, Zones: d.zones, Reporter: d.reporter, Reload: d.Reload, Restart: d.Restart, RotateKey: d.RotateKey, RollCookies: d.RollCookies, Top: d.Top, Status: d.Status, Accept: d.acceptExports,
 		Logger: d.log.With("room", "control"),
 	})
 	d.web = web.New(web.Options{
 		Lookup:  d.store,
 		Policy:  func() []string { return d.store.Settings().Policy.Text() },
+		Origins: d.origins,
 		Contact: d.contact,
 		Ready:   d.NotReady,
 		Metrics: reg,

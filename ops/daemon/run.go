@@ -47,7 +47,7 @@ func (d *Daemon) stages() []stage {
 
 // Run serves until ctx ends or a part fails, then stops everything in order
 // and closes the store. It is called once. Ready, if not nil, is called as soon
-// as everything runs.
+// as everything runs. It returns [ErrRestart] for a restart in place.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	failed := make(chan error, 1)
 	var running []runningStage
@@ -65,6 +65,10 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	select {
 	case <-ctx.Done():
 		d.log.Info("stopping")
+	case <-d.Successor.asked:
+		d.setNotReady("restarting")
+		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
+		return d.giveWay(running)
 	case cause = <-failed:
 		d.log.Error("stopping because a part failed", "err", cause)
 	}

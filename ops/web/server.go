@@ -27,6 +27,7 @@ type Lookup interface {
 type Options struct {
 	Lookup  Lookup              // nil: there is no look-up page, and monitors alone are answered
 	Policy  func() []string     // the rule in force, in publishable words
+	Origins Origins             // nil: there is no feed of them
 	Contact func() string       // mailbox to write to about a listing
 	Ready   func() []string     // why the daemon is not ready; none when it is
 	Metrics prometheus.Gatherer // what /metrics shows
@@ -51,6 +52,9 @@ func New(o Options) *Server {
 	if o.Lookup != nil {
 		s.mux.HandleFunc("GET /{$}", s.front)
 		s.mux.HandleFunc("GET /{key...}", s.show)
+	}
+	if o.Origins != nil {
+		s.mux.HandleFunc("GET /origins.jsonl", s.feed(&feed{origins: o.Origins}))
 	}
 	return s
 }
