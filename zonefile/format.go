@@ -2,6 +2,7 @@ package zonefile
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -124,14 +125,7 @@ func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
 		}
 		w.begin()
 	}
-	l.walk(func(e listing.Entry) bool {
-		for _, w := range writers {
-			if !w.entry(e) {
-				return false // it failed, so all are for nothing
-			}
-		}
-		return true
-	})
+	l.walkInto(writers)
 	stats := make([]Stats, len(writers))
 	for i, w := range writers {
 		w.end()
@@ -144,16 +138,73 @@ func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
 	return stats, nil
 }
 
+// walkInto hands the writers what the zone carries. When one of them fails, all is
+// for nothing, and it ends.
+func (l List) walkInto(writers []*writer) {
+	l.walk(func(host, told uint32, e listing.Entry) bool {
+		for _, w := range writers {
+			if b, ok := w.body.(*ip4setBody); ok {
+				b.host(host, told, e)
+				continue
+			}
+			e.Prefix = hostPrefix(host)
+			if !w.entry(e) {
+				return false
+			}
+		}
+		return true
+	}, func(e listing.Entry) bool {
+		for _, w := range writers {
+			if !w.entry(e) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // all4 is what the formats of IPv4 hold.
 var all4 = netip.MustParsePrefix("0.0.0.0/0")
 
-// walk goes over what the zone carries, as it shows it, until yield says no.
-func (l List) walk(yield func(listing.Entry) bool) {
-	for e := range l.Snapshot.All() {
-		if e, ok := l.Zone.carry(e); ok && !yield(e) {
-			return
+// walk goes over what the zone carries, as it shows it, until a function says no.
+// IPv4 hosts come with the number of what they tell, and the entry of that without
+// its prefix: with millions of them, what is done for each is all the time it takes.
+func (l List) walk(host func(host, told uint32, e listing.Entry) bool, other func(listing.Entry) bool) {
+	var known []carried
+	l.Snapshot.Walk(func(addr, told uint32) bool {
+		if addr>>8 == testNet4 {
+			return true
 		}
-	}
+		for uint32(len(known)) <= told {
+			known = append(known, carried{})
+		}
+		k := &known[told]
+		if !k.asked {
+			e := l.Snapshot.Told(told)
+			class := e.ClassIn(l.Zone.Classes)
+			k.entry, k.asked, k.yes = e, true, class != listing.ClassOther
+			k.entry.Class = class
+		}
+		return !k.yes || host(addr, told, k.entry)
+	}, func(e listing.Entry) bool {
+		e, ok := l.Zone.carry(e)
+		return !ok || other(e)
+	})
+}
+
+// testNet4 is what the addresses of testNet begin with.
+const testNet4 = 127 << 16
+
+// carried is what a zone makes of what hosts tell.
+type carried struct {
+	entry      listing.Entry // without a prefix
+	asked, yes bool
+}
+
+func hostPrefix(host uint32) netip.Prefix {
+	var v4 [4]byte
+	binary.BigEndian.PutUint32(v4[:], host)
+	return netip.PrefixFrom(netip.AddrFrom4(v4), 32)
 }
 
 const useNote = "for use on mail with a null sender (MAIL FROM:<>) only"
@@ -192,6 +243,11 @@ type writer struct {
 // put writes a line and forgets it; it reports whether to go on.
 func (w *writer) put() bool {
 	w.line = append(w.line, '\n')
+	return w.putLines()
+}
+
+// putLines does the same for lines that are whole.
+func (w *writer) putLines() bool {
 	n, err := w.buf.Write(w.line)
 	w.stats.Bytes += int64(n)
 	w.line = w.line[:0]

@@ -4,13 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"backscatter/listing"
 )
 
 // RefusedDir is where in the directory that is kept which was not published.
@@ -57,26 +54,27 @@ func (p *Publisher) guard(b *batch, brake float64) error {
 }
 
 // guardEntries wants nothing to be published that is exempt or of special
-// purpose.
+// purpose. It looks up what lies there: that is little, and the list is long.
 func (p *Publisher) guardEntries(list List) error {
 	if p.o.Forbidden == nil {
 		return nil
 	}
-	forbidden, err := p.o.Forbidden()
+	blocks, why, err := p.o.Forbidden()
 	if err != nil {
 		return err
 	}
-	var bad error
-	var prefix netip.Prefix
-	list.walk(func(e listing.Entry) bool {
-		prefix, bad = e.Prefix, forbidden(e.Prefix)
-		return bad == nil
-	})
-	if bad == nil {
-		return nil
+	for _, block := range blocks {
+		if block.Addr().Is4In6() {
+			continue // what would lie there is listed as IPv4
+		}
+		for _, prefix := range list.Zone.listedAround(list.Snapshot, block) {
+			if bad := why(prefix); bad != nil {
+				// What was exempted a moment ago is gone from the snapshot that follows.
+				return &RefusedError{cause: fmt.Errorf("%s: %w", prefix, bad), lasts: p.o.Snapshots() == list.Snapshot}
+			}
+		}
 	}
-	// What was exempted a moment ago is gone from the snapshot that follows.
-	return &RefusedError{cause: fmt.Errorf("%s: %w", prefix, bad), lasts: p.o.Snapshots() == list.Snapshot}
+	return nil
 }
 
 // brakeLeast is how few entries may always come or go.

@@ -92,9 +92,11 @@ func TestForbidden(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, sample(), zonefile.IP4Set)
 	exempt := errors.New("is exempt")
-	d.options.Forbidden = func() (func(netip.Prefix) error, error) {
-		return func(p netip.Prefix) error {
-			if p.Overlaps(netip.MustParsePrefix("203.0.113.129/32")) {
+	// One lies inside what is listed, beside one that is open, and one around it.
+	blocks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("203.0.113.129/32"), netip.MustParsePrefix("2001:db8::/32")}
+	d.options.Forbidden = func() ([]netip.Prefix, func(netip.Prefix) error, error) {
+		return blocks, func(p netip.Prefix) error {
+			if p.Overlaps(blocks[1]) || p.Overlaps(blocks[2]) {
 				return exempt
 			}
 			return nil
@@ -108,10 +110,14 @@ func TestForbidden(t *testing.T) {
 		t.Error("something was published")
 	}
 	d.next(listing.Next{Time: made, Removed: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/30")}})
+	if _, err := d.Accept(made); !errors.Is(err, exempt) || !strings.Contains(err.Error(), "2001:db8:1:2::/64: is exempt") {
+		t.Errorf("got %v", err)
+	}
+	blocks[2] = blocks[1]
 	must(d.Publish(made))(t)
 
 	broken := errors.New("no exemptions")
-	d.options.Forbidden = func() (func(netip.Prefix) error, error) { return nil, broken }
+	d.options.Forbidden = func() ([]netip.Prefix, func(netip.Prefix) error, error) { return nil, nil, broken }
 	if _, err := must(zonefile.NewPublisher(d.options))(t).Publish(made); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}

@@ -30,8 +30,9 @@ type PublisherOptions struct {
 	// Changes returns the journal up to the snapshot at least, oldest first; only
 	// Removals needs it.
 	Changes func() iter.Seq2[listing.Change, error]
-	// Forbidden returns what tells why something must not be published; nil: all may.
-	Forbidden func() (func(netip.Prefix) error, error)
+	// Forbidden returns blocks in which something must not be published, and what
+	// tells why a prefix that has a part of one must not, if so; nil: all may.
+	Forbidden func() ([]netip.Prefix, func(netip.Prefix) error, error)
 
 	Logger  *slog.Logger
 	Metrics *Metrics // nil: none

@@ -121,7 +121,7 @@ type ip4setBody struct {
 
 	whole  bool // a file of its own, and not a part of one
 	groups map[groupKey]*group
-	last   *group // of the entry before, which is mostly that of the next too
+	told   []*group // by the number of what hosts tell, as far as it was asked for
 	nets   []listing.Entry
 	widest int
 }
@@ -135,19 +135,25 @@ func (b *ip4setBody) entry(e listing.Entry) bool {
 	if !e.Prefix.Addr().Is4() {
 		return true
 	}
-	if !e.Prefix.IsSingleIP() {
-		b.nets, b.widest = append(b.nets, e), min(b.widest, e.Prefix.Bits())
-		return true
-	}
-	if key := keyOf(e); b.last == nil || b.last.key != key {
-		if b.last = b.groups[key]; b.last == nil {
-			b.last = &group{key: key, entry: e}
-			b.groups[key] = b.last
-		}
-	}
-	v4 := e.Prefix.Addr().As4()
-	b.last.add(binary.BigEndian.Uint32(v4[:]))
+	b.nets, b.widest = append(b.nets, e), min(b.widest, e.Prefix.Bits())
 	return true
+}
+
+// host takes a host, and what it tells, by its number and in full.
+func (b *ip4setBody) host(host, told uint32, e listing.Entry) {
+	for uint32(len(b.told)) <= told {
+		b.told = append(b.told, nil)
+	}
+	g := b.told[told]
+	if g == nil {
+		key := keyOf(e)
+		if g = b.groups[key]; g == nil {
+			g = &group{key: key, entry: e}
+			b.groups[key] = g
+		}
+		b.told[told] = g
+	}
+	g.add(host)
 }
 
 func (b *ip4setBody) end() {
@@ -172,7 +178,7 @@ func (b *ip4setBody) end() {
 		b.stats.Entries++
 		b.ownLine(e)
 	}
-	b.groups, b.last = nil, nil
+	b.groups, b.told = nil, nil
 }
 
 // maxRange bounds what an address can mean: a file that was cut off within one
@@ -181,12 +187,18 @@ func (w *writer) maxRange(widest int) {
 	w.text("$MAXRANGE4 /" + string(appendUint(nil, uint32(widest))))
 }
 
+// hostsAtOnce is how many hosts are handed on at once.
+const hostsAtOnce = 2048
+
+// hosts writes a line for each host of a group.
 func (b *ip4setBody) hosts(g *group) bool {
 	for _, piece := range g.hosts {
-		for _, host := range piece {
-			b.stats.Entries++
-			b.line = appendHost(b.line, host)
-			if !b.put() {
+		for some := range slices.Chunk(piece, hostsAtOnce) {
+			for _, host := range some {
+				b.line = append(appendHost(b.line, host), '\n')
+			}
+			b.stats.Entries += len(some)
+			if !b.putLines() {
 				return false
 			}
 		}
@@ -195,10 +207,20 @@ func (b *ip4setBody) hosts(g *group) bool {
 }
 
 func appendHost(dst []byte, host uint32) []byte {
-	for shift := 24; shift >= 0; shift -= 8 {
-		dst = append(appendUint(dst, host>>shift&0xff), '.')
+	for shift := 24; shift > 0; shift -= 8 {
+		dst = append(appendOctet(dst, byte(host>>shift)), '.')
 	}
-	return dst[:len(dst)-1]
+	return appendOctet(dst, byte(host))
+}
+
+func appendOctet(dst []byte, o byte) []byte {
+	switch {
+	case o >= 100:
+		return append(dst, '0'+o/100, '0'+o/10%10, '0'+o%10)
+	case o >= 10:
+		return append(dst, '0'+o/10, '0'+o%10)
+	}
+	return append(dst, '0'+o)
 }
 
 // defaultLine writes the code and the text of the bare addresses that follow.
@@ -334,7 +356,7 @@ func (b *combinedBody) end() {
 			part.body = &ip6trieBody{writer: part}
 		}
 		part.begin()
-		part.walk(part.entry)
+		part.walkInto([]*writer{part})
 		part.end()
 		b.stats.Bytes += part.stats.Bytes
 		if s.name == "@" {

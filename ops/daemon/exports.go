@@ -32,14 +32,21 @@ func (d *Daemon) acceptExports(zone string) ([]zonefile.Publication, error) {
 	return done, errors.Join(errs...)
 }
 
-// forbidden returns what tells why a prefix must not be published, as the
-// exemptions and the configuration are now.
-func (d *Daemon) forbidden() (func(netip.Prefix) error, error) {
+// forbidden returns where something must not be published, and what tells why a
+// prefix must not, as the exemptions and the configuration are now.
+func (d *Daemon) forbidden() ([]netip.Prefix, func(netip.Prefix) error, error) {
 	exemptions, err := d.store.Exemptions()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return forbids(exemptions, d.store.Settings().Listable), nil
+	var blocks []netip.Prefix
+	for _, x := range exemptions {
+		blocks = append(blocks, x.Prefix)
+	}
+	for _, s := range listing.Specials {
+		blocks = append(blocks, s.Prefix)
+	}
+	return blocks, forbids(exemptions, d.store.Settings().Listable), nil
 }
 
 func forbids(exemptions []listing.Exemption, listable []netip.Prefix) func(netip.Prefix) error {

@@ -1,0 +1,35 @@
+package listing
+
+import "net/netip"
+
+// Walk goes over what [Snapshot.All] yields, in the same order, at a fraction of its
+// cost: IPv4 hosts, which are nearly all of a list, come as numbers, each with the
+// number of what it tells, of which there are few (see [Snapshot.Told]). It ends when
+// either function returns false.
+func (s *Snapshot) Walk(host func(host, told uint32) bool, other func(Entry) bool) {
+	next := uint32(0)
+	if s.nets.Size4() > 0 {
+		for q, net := range s.nets.Subnets(all4) {
+			first := hostOf(q.Addr())
+			if first > next && !s.hosts.between(next, first-1, host) {
+				return
+			}
+			next = first
+			if !other(s.entry(q, net.ref)) {
+				return
+			}
+		}
+	}
+	if !s.hosts.between(next, ^uint32(0), host) {
+		return
+	}
+	for q, net := range s.nets.Subnets(all6) {
+		if !other(s.entry(q, net.ref)) {
+			return
+		}
+	}
+}
+
+// Told returns what the hosts with a number of [Snapshot.Walk] tell: an entry without
+// its prefix.
+func (s *Snapshot) Told(told uint32) Entry { return s.entry(netip.Prefix{}, told) }
