@@ -7,7 +7,7 @@ LINT     = $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 FUZZTIME ?= 30s
 CORPUS  ?=
 
-.PHONY: build check lint vet tidy test race fuzz torture bench bench-dns soak-dns bench-store score dist clean
+.PHONY: build check lint vet tidy test race fuzz torture bench bench-dns soak-dns bench-store bench-export score dist clean
 
 build: ## the program, in dist/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/backscatter ./cmd/backscatter
@@ -71,6 +71,10 @@ OBSERVATIONS ?= 10000000
 bench-store: ## the store beside one commit each and rbldnsd; a quarter of an hour; LISTINGS=100000 LARGER=0 OBSERVATIONS=100000 is quick
 	$(GO) build -o dist/bench-store ./listing/bench
 	dist/bench-store -listings $(LISTINGS) -larger $(LARGER) -observations $(OBSERVATIONS)
+
+bench-export: build ## exports beside cp, changes by rsync and IXFR beside BIND's, a mirror's start beside rbldnsd's; some minutes
+	$(GO) build -o dist/bench-export ./zonefile/bench
+	dist/bench-export -program dist/backscatter -entries $(LARGER)
 
 dist: ## static programs for the usual platforms, with checksums
 	for target in linux/amd64 linux/arm64 freebsd/amd64; do \

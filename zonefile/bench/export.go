@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"backscatter/listing"
+	"backscatter/zonefile"
+)
+
+// settings are those of the zone that is written.
+func settings() *zonefile.Zone {
+	return &zonefile.Zone{
+		Name: zone + ".", NS: []string{"ns1.example.net"}, Hostmaster: "hostmaster.example.net",
+		Classes: listing.AllClasses, URL: "https://bl.example/",
+	}
+}
+
+// scattered yields n addresses of space that can be listed, in order and evenly
+// over it, the same at every run.
+func scattered(n int) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		step := uint32(89<<24) / uint32(n)
+		for i := range uint32(n) {
+			v := 11<<24 + i*step + rnd.Uint32N(step)
+			if !yield(netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})) {
+				return
+			}
+		}
+	}
+}
+
+// proven makes snapshots of listings by evidence, which end on the days of a week.
+func proven(n int, at time.Time) *listing.Snapshot {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	return listing.NewSnapshot(listing.Build{Sequence: uint64(at.Unix()), Time: at, Entries: func(yield func(listing.Entry) bool) {
+		for addr := range scattered(n) {
+			last := at.AddDate(0, 0, -rnd.IntN(7))
+			e := listing.Entry{
+				Prefix: netip.PrefixFrom(addr, 32), Class: listing.ClassBounce, Classes: listing.ClassSetOf(listing.ClassBounce),
+				Summary: listing.Summary{Events: uint16(3 + rnd.IntN(7)), Since: listing.DateOf(last), Last: listing.DateOf(last), Until: listing.DateOf(last.AddDate(0, 0, 7))},
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}})
+}
+
+// export measures a whole publication, guards and all, of a list that changed,
+// beside a copy of the finished file.
+func (b *bench) export(ctx context.Context) error {
+	for _, n := range []int{b.entries / 5, b.entries} {
+		now := time.Now().Truncate(time.Second)
+		s := proven(n, now)
+		dir := b.path(fmt.Sprintf("export-%d", n))
+		p, err := zonefile.NewPublisher(zonefile.PublisherOptions{
+			Dir: dir, Zone: func() *zonefile.Zone { return z }, Formats: []zonefile.Format{zonefile.IP4Set}, Every: time.Second, Brake: 0.5,
+			Snapshots: func() *listing.Snapshot { return s },
+		})
+		if err != nil {
+			return err
+		}
+		file := dir + "/" + zonefile.IP4Set.File(z)
+		var ours, theirs []float64
+		for i := range b.rounds {
+			s = s.Next(listing.Next{Sequence: s.Sequence() + 1, Time: now.Add(time.Duration(i) * time.Second)})
+			begun := time.Now()
+			if _, err := p.Publish(time.Now()); err != nil {
+				return err
+			}
+			ours = append(ours, time.Since(begun).Seconds())
+			took, err := copyFile(ctx, file, file+".copy")
+			if err != nil {
+				return err
+			}
+			theirs = append(theirs, took.Seconds())
+		}
+		ratio := median(ours) / median(theirs)
+		b.row(row{
+			what: fmt.Sprintf("export of %d as ip4set", n), figure: fmt.Sprintf("%.2f s", median(ours)),
+			beside: fmt.Sprintf("cp and fsync %.2f s", median(theirs)), ratio: ratio, bar: "2 × cp", holds: ratio <= 2,
+		})
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var z = settings()
+
+// copyFile copies with cp, syncs, and removes the copy.
+func copyFile(ctx context.Context, from, to string) (time.Duration, error) {
+	begun := time.Now()
+	if out, err := exec.CommandContext(ctx, "cp", from, to).CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("cp: %w: %s", err, out)
+	}
+	f, err := os.Open(to)
+	if err != nil {
+		return 0, err
+	}
+	err = errors.Join(f.Sync(), f.Close())
+	took := time.Since(begun)
+	return took, errors.Join(err, os.Remove(to))
+}
+
+// memory measures what an export adds to the memory of a daemon that has the list.
+func (b *bench) memory(ctx context.Context) (err error) {
+	dir := b.path("memory")
+	d, err := b.serve(ctx, "memory", fmt.Sprintf("exports: [{zone: %s, dir: %s, formats: [ip4set], every: 1s, brake: 0}]", zone, dir))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.stop()) }()
+	if err := d.importList(ctx, scattered(b.entries)); err != nil {
+		return err
+	}
+	if err := d.exported(ctx, dir); err != nil {
+		return err
+	}
+	var grown []int64
+	for i := range b.rounds {
+		before, err := d.settled(ctx)
+		if err != nil {
+			return err
+		}
+		if err := d.command(ctx, "list", fmt.Sprintf("101.0.0.%d", i+1), "--reason", "bench", "--permanent", "--yes"); err != nil {
+			return err
+		}
+		serial, err := serialOf(ctx, d.addr())
+		if err != nil {
+			return err
+		}
+		most := before
+		for !isExported(dir, serial) {
+			now, err := d.anonymous()
+			if err != nil {
+				return err
+			}
+			most = max(most, now)
+			time.Sleep(time.Millisecond)
+		}
+		grown = append(grown, most-before)
+	}
+	more := float64(median(grown)) / (1 << 20)
+	b.row(row{
+		what: fmt.Sprintf("memory while exporting %d", b.entries), figure: fmt.Sprintf("+ %.1f MiB", more), beside: "the daemon at rest",
+		bar: "+ 32 MiB", holds: more <= 32,
+	})
+	return nil
+}
+
+// text returns addresses, one a line.
+func text(addrs iter.Seq[netip.Addr]) string {
+	var b strings.Builder
+	for a := range addrs {
+		b.Write(a.AppendTo(nil))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
