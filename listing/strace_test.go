@@ -61,21 +61,29 @@ func (v *victim) strace(ctx context.Context, args ...string) (ended, error) {
 
 // A call is what a child did to its disk, or that it said what was acknowledged.
 type call struct {
-	name   string // pwrite64, ftruncate, sync, ack
+	name   string // pwrite64, ftruncate, sync, rename, ack
+	file   string // one of those below; not of an ack
 	offset int64  // or the new size
 	data   []byte
 }
 
+const (
+	fileStore  = "store"  // until a compaction has given its name to the copy, and after
+	fileCopy   = "copy"   // likewise
+	fileFolder = "folder" // that both are in
+)
+
 var (
-	callBegun   = regexp.MustCompile(`^\d+ +(pwrite64|write|ftruncate|fdatasync|fsync)\((\d+)(?:, (.*)|\).*| <unfinished.*)$`)
-	callResumed = regexp.MustCompile(`^\d+ +<\.\.\. (fdatasync|fsync) resumed>\) += 0`)
+	callBegun   = regexp.MustCompile(`^(\d+) +(pwrite64|write|ftruncate|fdatasync|fsync)\(\d+<([^>]*)>(\(deleted\))?(?:, (.*)|\).*| <unfinished.*)$`)
+	callResumed = regexp.MustCompile(`^(\d+) +<\.\.\. (?:fdatasync|fsync) resumed>\) += 0`)
+	callRename  = regexp.MustCompile(`^\d+ +renameat\(`)
 	writeRest   = regexp.MustCompile(`^"([^"]*)", \d+(?:, (\d+))?`)
 	sizeRest    = regexp.MustCompile(`^(\d+)`)
 )
 
-// readCalls reads a log of strace. A write counts from when it was begun, a sync
-// from when it was over.
-func readCalls(t *testing.T, log string) (out []call) {
+// readCalls reads a log of strace -y -xx. A write and a rename count from when they
+// were begun, a sync from when it was over.
+func (v *victim) readCalls(t *testing.T, log string) (out []call) {
 	t.Helper()
 	f, err := os.Open(log)
 	if err != nil {
@@ -84,43 +92,77 @@ func readCalls(t *testing.T, log string) (out []call) {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 64<<20)
+	syncing := map[string]string{} // file, by thread
+	renamed := false
 	for lines.Scan() {
 		line := lines.Text()
-		if callResumed.MatchString(line) {
-			out = append(out, call{name: "sync"})
+		if m := callResumed.FindStringSubmatch(line); m != nil {
+			out = append(out, call{name: "sync", file: syncing[m[1]]})
+			continue
+		}
+		if callRename.MatchString(line) {
+			renamed = true
+			out = append(out, call{name: "rename"})
 			continue
 		}
 		m := callBegun.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
-		switch name, rest := m[1], m[3]; name {
+		one := call{name: m[2], file: v.fileOf(t, string(unhex(t, m[3])), m[4] != "", renamed)}
+		switch rest := m[5]; one.name {
 		case "fdatasync", "fsync":
-			if strings.HasSuffix(line, "= 0") {
-				out = append(out, call{name: "sync"})
+			one.name = "sync"
+			if syncing[m[1]] = one.file; !strings.HasSuffix(line, "= 0") {
+				continue
 			}
 		case "ftruncate":
-			out = append(out, call{name: name, offset: number(t, sizeRest.FindStringSubmatch(rest)[1])})
+			one.offset = number(t, sizeRest.FindStringSubmatch(rest)[1])
 		default:
 			w := writeRest.FindStringSubmatch(rest)
 			if w == nil {
 				t.Fatalf("strace logged %.200s", line)
 			}
-			data, err := hex.DecodeString(strings.ReplaceAll(w[1], `\x`, ""))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "write" {
-				out = append(out, call{name: "ack", data: data})
+			if one.data = unhex(t, w[1]); one.name == "write" {
+				one.name = "ack"
 			} else {
-				out = append(out, call{name: name, offset: number(t, w[2]), data: data})
+				one.offset = number(t, w[2])
 			}
 		}
+		out = append(out, one)
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// fileOf tells which file has a path, as it is called at that moment.
+func (v *victim) fileOf(t *testing.T, path string, deleted, renamed bool) string {
+	t.Helper()
+	switch {
+	case path == v.store+".compacting":
+		return fileCopy
+	case path == v.store && renamed && !deleted:
+		return fileCopy
+	case path == v.store:
+		return fileStore
+	case path == v.dir:
+		return fileFolder
+	case path == v.acks:
+		return ""
+	}
+	t.Fatalf("strace tells of %q", path)
+	return ""
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	data, err := hex.DecodeString(strings.ReplaceAll(text, `\x`, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func number(t *testing.T, text string) int64 {

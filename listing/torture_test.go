@@ -214,8 +214,10 @@ func labour(t *testing.T, s *listing.Store, work work) {
 	defer acks.Close()
 	queue := make(chan task)
 	var workers sync.WaitGroup
+	compacted := make(chan struct{})
 	if work == workCompact {
 		workers.Go(func() {
+			defer close(compacted)
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			insist(t, work, anything, func() error {
@@ -235,6 +237,9 @@ func labour(t *testing.T, s *listing.Store, work work) {
 		})
 	}
 	for n := range task(tortureTasks) {
+		if work == workCompact && n == tortureTasks/2 { // the rest comes after it
+			<-compacted
+		}
 		queue <- n
 	}
 	close(queue)
