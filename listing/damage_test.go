@@ -247,3 +247,32 @@ func TestMetaPageDamagedUnderTheStore(t *testing.T) {
 		s.verify()
 	})
 }
+
+// The file is taken away under a store that runs: nothing is acknowledged that
+// nobody would find again, and when it is back the store goes on.
+func TestFileGoneUnderTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, log := openLogged(t)
+		s.list(time.Time{}, "192.0.2.1")
+		away := s.path + ".away"
+		if err := os.Rename(s.path, away); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Observe(t.Context(), bounce(1, "192.0.2.66", time.Now())); !errors.Is(err, listing.ErrUnavailable) {
+			t.Errorf("a report: %v", err)
+		}
+		time.Sleep(time.Minute)
+		s.want("192.0.2.1/32")
+		if !strings.Contains(log.text(), "no such file") {
+			t.Errorf("it is not told: %s", log.text())
+		}
+		if err := os.Rename(away, s.path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		s.observe(bounce(1, "192.0.2.66", time.Now()))
+		s.want("192.0.2.1/32", "192.0.2.66/32")
+		s.verify()
+	})
+}
