@@ -285,16 +285,18 @@ place of none that an operator set by hand.`,
 	return cmd
 }
 
-// rereadable opens a file to be read more than once; what is no plain file, as
-// standard input, is copied to a temporary one first.
-func (a *app) rereadable(name string) (f *os.File, done func(), err error) {
+// rereadable opens a file to be read more than once, each time as long as it is now:
+// of one that grows meanwhile nothing is imported that was not counted. What is no
+// plain file, as standard input, is copied to a temporary one first.
+func (a *app) rereadable(name string) (body io.ReadSeeker, done func(), err error) {
 	in := a.in
 	if name != "-" {
-		if f, err = os.Open(name); err != nil {
+		f, err := os.Open(name)
+		if err != nil {
 			return nil, nil, fmt.Errorf("import: %w", err)
 		}
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			return f, func() { f.Close() }, nil
+			return io.NewSectionReader(f, 0, info.Size()), func() { f.Close() }, nil
 		}
 		defer f.Close()
 		in = f

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -111,8 +112,15 @@ func (s *server) feed(ctx context.Context, input string, args ...string) error {
 	return nil
 }
 
+// importList imports addresses, in parts: an order has a largest size.
 func (s *server) importList(ctx context.Context, addrs iter.Seq[netip.Addr]) error {
-	return s.feed(ctx, text(addrs), "import", "--format", "txt", "--reason", "bench", "--permanent", "--yes", "-")
+	const atOnce = 1_000_000
+	for some := range slices.Chunk(slices.Collect(addrs), atOnce) {
+		if err := s.feed(ctx, text(slices.Values(some)), "import", "--format", "txt", "--reason", "bench", "--permanent", "--yes", "-"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // exported waits until the folder has the list that the daemon answers from.
