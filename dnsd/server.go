@@ -33,7 +33,7 @@ type Options struct {
 	// Sockets are open sockets, for addresses of Listen, of somebody who keeps them
 	// open when the server ends. They are used in place of new ones. One for an
 	// address that is not in Listen is an error, unless they are Inherited from a
-	// former server, which may have had other addresses.
+	// former server, which may have had other addresses: then nobody keeps them.
 	Sockets   []*os.File
 	Inherited bool
 
@@ -175,8 +175,13 @@ func (s *Server) Listen() error {
 		}
 		s.endpoints = append(s.endpoints, endpoints...)
 	}
-	if left := h.left(); err == nil && !s.options.Inherited {
-		err = left
+	switch {
+	case s.options.Inherited:
+		for _, f := range s.options.Sockets {
+			_ = f.Close() // copies are used
+		}
+	case err == nil:
+		err = h.left()
 	}
 	if err != nil {
 		s.Close()
