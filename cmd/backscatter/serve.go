@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,7 +28,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run the daemon: the DNS server, the SMTP trap, the web page with metrics, the
 control socket and the scheduled exports, as the configuration says. Without a
 configuration it runs on loopback with an empty list. SIGHUP or 'backscatter
-reload' reads the configuration anew; SIGTERM and Ctrl-C end it in order.
+reload' reads the configuration anew; SIGTERM and Ctrl-C end it in order. SIGUSR2
+or 'backscatter restart' executes the program anew, with its DNS sockets.
 
 --mirror answers, with no store and no intake, from a folder that rsync or anything
 else copies an export into. It goes over to what the publisher has signed
@@ -79,17 +83,35 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	makeRoom(d.Threads())
-	return runWithSIGHUP(ctx, func(ctx context.Context) error { return d.Run(ctx, nil) }, func(ctx context.Context) {
-		// The daemon logs what came of it, as nobody waits for an answer.
-		_, _ = d.Reload(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGHUP"})
+	err = runWithSignals(ctx, func(ctx context.Context) error { return d.Run(ctx, nil) }, map[os.Signal]func(context.Context){
+		// The daemon logs what came of them, as nobody waits for an answer.
+		syscall.SIGHUP: func(ctx context.Context) {
+			_, _ = d.Reload(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGHUP"})
+		},
+		syscall.SIGUSR2: func(ctx context.Context) {
+			_ = d.Restart(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGUSR2"})
+		},
 	})
+	return succeed(ctx, err, &d.Successor)
 }
 
-// runWithSIGHUP runs a daemon, and calls reload for each SIGHUP meanwhile.
-func runWithSIGHUP(ctx context.Context, run func(context.Context) error, reload func(context.Context)) error {
+// succeed executes the program anew if that is what ended a daemon, and nobody
+// wants the end of it in the meantime.
+func succeed(ctx context.Context, err error, next *daemon.Successor) error {
+	if !errors.Is(err, daemon.ErrRestart) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return next.Exec()
+}
+
+// runWithSignals runs a daemon, and meanwhile does for each signal what it is for.
+func runWithSignals(ctx context.Context, run func(context.Context) error, do map[os.Signal]func(context.Context)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
+	signal.Notify(signals, slices.Collect(maps.Keys(do))...)
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	go func() { // ends with ctx; the function waits for it
@@ -98,8 +120,8 @@ func runWithSIGHUP(ctx context.Context, run func(context.Context) error, reload 
 			select {
 			case <-ctx.Done():
 				return
-			case <-signals:
-				reload(ctx)
+			case which := <-signals:
+				do[which](ctx)
 			}
 		}
 	}()
@@ -135,7 +157,11 @@ func (a *app) serveMirror(ctx context.Context, from string) error {
 		return err
 	}
 	makeRoom(m.Threads())
-	return runWithSIGHUP(ctx, func(ctx context.Context) error { return m.Run(ctx, nil) }, func(context.Context) { m.Look() })
+	err = runWithSignals(ctx, func(ctx context.Context) error { return m.Run(ctx, nil) }, map[os.Signal]func(context.Context){
+		syscall.SIGHUP:  func(context.Context) { m.Look() },
+		syscall.SIGUSR2: m.Restart,
+	})
+	return succeed(ctx, err, &m.Successor)
 }
 
 func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,8 @@ type source interface {
 // Mirror is a daemon that answers from what another has published. It has no
 // store and takes nothing in; what answers is the same as in [Daemon].
 type Mirror struct {
+	Successor
+
 	o       MirrorOptions
 	log     *slog.Logger
 	started time.Time
@@ -63,7 +66,7 @@ func NewMirror(o MirrorOptions) (_ *Mirror, err error) {
 	if err := prepareState(o.Config.State); err != nil {
 		return nil, err
 	}
-	m := &Mirror{o: o, log: o.Logger, started: time.Now()}
+	m := &Mirror{Successor: newSuccessor(), o: o, log: o.Logger, started: time.Now()}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registerBuildInfo(reg, o.Version)
@@ -117,7 +120,7 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 	dns.Zones, dns.Snapshots, dns.Rules = m.source.Zones, m.source.Snapshot, func() *dnsd.Rules { return rules }
 	dns.Secondaries = func() *dnsd.Secondaries { return m.secondaries }
 	dns.Logger, dns.Metrics = m.log.With("room", "dnsd"), reg
-	if dns.Sockets, err = heldSockets(); err != nil {
+	if err := useSockets(&dns); err != nil {
 		return err
 	}
 	server := dnsd.New(dns)
@@ -219,7 +222,7 @@ func (m *Mirror) listeners() []control.Listener {
 
 // Run serves until ctx ends or a part fails, then stops everything in order. It
 // gets what there is before it answers the first question. Ready, if not nil, is
-// called as soon as everything runs.
+// called as soon as everything runs. It returns [ErrRestart] for a restart in place.
 func (m *Mirror) Run(ctx context.Context, ready func()) error {
 	m.source.Begin(time.Now())
 	failed := make(chan error, 1)
@@ -245,6 +248,10 @@ func (m *Mirror) Run(ctx context.Context, ready func()) error {
 	select {
 	case <-ctx.Done():
 		m.log.Info("stopping")
+	case <-m.Successor.asked:
+		m.log.Info("restarting")
+		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
+		return cmp.Or(stopAll(running, m.o.Config.ShutdownTimeout), ErrRestart)
 	case cause = <-failed:
 		m.log.Error("stopping because a part failed", "err", cause)
 	}
