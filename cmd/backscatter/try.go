@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"text/tabwriter"
 
 	"github.com/schollz/progressbar/v3"
@@ -49,6 +50,13 @@ With --json each key is one object on a line, and the summary is the last line.`
 // tryRequest takes from the file what it says itself.
 func tryRequest(path string) (control.TryRequest, error) {
 	var q control.TryRequest
+	// Load knows another way to name a file, and would speak of it.
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return q, usageError("policy try: %w", err)
+	case info.IsDir():
+		return q, usageError("policy try: %s is a folder; name the file that has the policy to try", path)
+	}
 	c, err := config.Load(path)
 	if err != nil {
 		return q, err
