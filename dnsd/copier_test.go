@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,15 +168,40 @@ func TestCopier(t *testing.T) {
 // scripted is a primary whose answers a test makes, over connections that need no
 // network.
 type scripted struct {
+	mu     sync.Mutex                // guards all below: connections outlive what a test waits for
 	answer func(q *dns.Msg) [][]byte // the messages; none: the connection is closed
 	asked  []uint16                  // types
+}
+
+// will changes what it answers; nil: it is down.
+func (s *scripted) will(answer func(q *dns.Msg) [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// questions returns the types that were asked for so far.
+func (s *scripted) questions() []uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
+// hear notes a question, unless it is nil, and returns who answers.
+func (s *scripted) hear(q *dns.Msg) func(q *dns.Msg) [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q != nil {
+		s.asked = append(s.asked, q.Question[0].Qtype)
+	}
+	return s.answer
 }
 
 var errDown = errors.New("the primary is down")
 
 // dial has a goroutine answer until the connection is closed.
 func (s *scripted) dial(ctx context.Context, _ string) (net.Conn, error) {
-	if s.answer == nil {
+	if s.hear(nil) == nil {
 		return nil, errDown
 	}
 	ours, theirs := net.Pipe()
@@ -187,8 +213,10 @@ func (s *scripted) dial(ctx context.Context, _ string) (net.Conn, error) {
 			if err != nil || q.Unpack(packet) != nil {
 				return
 			}
-			s.asked = append(s.asked, q.Question[0].Qtype)
-			messages := s.answer(q)
+			var messages [][]byte
+			if answer := s.hear(q); answer != nil {
+				messages = answer(q)
+			}
 			for _, m := range messages {
 				if _, err := ours.Write(framed(m)); err != nil {
 					return
@@ -239,16 +267,16 @@ func TestCopierKeepsTime(t *testing.T) {
 		c := copying(t, dir, func(o *dnsd.CopierOptions) { o.Dial = p.dial })
 		stop := runCopier(t, c)
 		count := func(d time.Duration) int {
-			before := len(p.asked)
+			before := len(p.questions())
 			time.Sleep(d)
 			synctest.Wait()
-			return len(p.asked) - before
+			return len(p.questions()) - before
 		}
 		count(3 * time.Minute)
 		if s := c.State(); c.Snapshot() != nil || !errors.Is(s.Err, errDown) {
 			t.Fatalf("without a primary: %+v", s)
 		}
-		p.answer = honest(z, lasting(1000))
+		p.will(honest(z, lasting(1000)))
 		count(time.Minute + time.Second)
 		if c.Snapshot() == nil || c.Snapshot().Serial() != 1000 {
 			t.Fatalf("a minute after the primary came: %+v", c.State())
@@ -256,13 +284,13 @@ func TestCopierKeepsTime(t *testing.T) {
 		if n := count(time.Hour); n != 6 {
 			t.Errorf("asked %d times in an hour of six refreshs", n)
 		}
-		p.answer = honest(z, lasting(1001))
+		p.will(honest(z, lasting(1001)))
 		count(10 * time.Minute)
 		if c.Snapshot().Serial() != 1001 {
 			t.Error("the next serial was not taken after the refresh time")
 		}
 		confirmed := c.State().Checked
-		p.answer = nil
+		p.will(nil)
 		count(9 * time.Minute)
 		if s := c.State(); s.Err != nil {
 			t.Errorf("asked before the refresh time: %v", s.Err)
@@ -271,13 +299,13 @@ func TestCopierKeepsTime(t *testing.T) {
 		if s := c.State(); s.Err == nil || c.Snapshot() == nil {
 			t.Errorf("after the refresh time: %+v", s)
 		}
-		p.answer = honest(z, lasting(1001))
+		p.will(honest(z, lasting(1001)))
 		count(time.Minute + time.Second)
 		if s := c.State(); s.Err != nil || !s.Checked.After(confirmed) {
 			t.Errorf("after the retry time: %+v", s)
 		}
 		confirmed = c.State().Checked
-		p.answer = nil
+		p.will(nil)
 		time.Sleep(time.Until(confirmed.Add(time.Hour - time.Second)))
 		synctest.Wait()
 		if c.Snapshot() == nil || c.Zones() == nil {
@@ -294,7 +322,7 @@ func TestCopierKeepsTime(t *testing.T) {
 		if c.Snapshot() != nil {
 			t.Error("after a restart the expired copy is answered from")
 		}
-		p.answer = honest(z, lasting(1001))
+		p.will(honest(z, lasting(1001)))
 		stop = runCopier(t, c)
 		synctest.Wait()
 		if c.Snapshot() == nil {
@@ -366,7 +394,7 @@ func TestCopierRefuses(t *testing.T) {
 				copier := copying(t, dir, func(o *dnsd.CopierOptions) { o.Dial = p.dial })
 				stop := runCopier(t, copier)
 				synctest.Wait()
-				p.answer = c.answer
+				p.will(c.answer)
 				copier.Look()
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
@@ -378,7 +406,7 @@ func TestCopierRefuses(t *testing.T) {
 					t.Fatal("what was in force has gone")
 				}
 				sameAnswers(t, good, copier)
-				p.answer = honest(z, next)
+				p.will(honest(z, next))
 				copier.Look()
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -420,7 +448,7 @@ func TestCopierFallsBack(t *testing.T) {
 				c := copying(t, dir, func(o *dnsd.CopierOptions) { o.Dial = p.dial })
 				stop := runCopier(t, c)
 				synctest.Wait()
-				p.answer = func(q *dns.Msg) [][]byte {
+				p.will(func(q *dns.Msg) [][]byte {
 					if q.Question[0].Qtype != dns.TypeIXFR {
 						return honest(z, next)(q)
 					}
@@ -430,14 +458,14 @@ func TestCopierFallsBack(t *testing.T) {
 					m := new(dns.Msg).SetRcode(q, dns.RcodeNotImplemented)
 					packet, _ := m.Pack()
 					return [][]byte{packet}
-				}
-				p.asked = nil
+				})
+				before := len(p.questions())
 				c.Look()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				sameAnswers(t, next, c)
-				if !slices.Equal(p.asked, []uint16{dns.TypeSOA, dns.TypeIXFR, dns.TypeAXFR}) {
-					t.Errorf("asked for %v", p.asked)
+				if asked := p.questions()[before:]; !slices.Equal(asked, []uint16{dns.TypeSOA, dns.TypeIXFR, dns.TypeAXFR}) {
+					t.Errorf("asked for %v", asked)
 				}
 				stop()
 			})
