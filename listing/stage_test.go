@@ -93,7 +93,7 @@ var deeds = map[string]deed{
 		regular: true,
 	},
 	"prune": {
-		do: func(*testing.T, *listing.Store) error { time.Sleep(32 * 24 * time.Hour); return nil },
+		do: func(*testing.T, *listing.Store) error { time.Sleep(2 * 24 * time.Hour); return nil },
 		done: func(t *testing.T, s *listing.Store) bool {
 			t.Helper()
 			_, err := s.Since(firstSequence)
@@ -107,6 +107,13 @@ var deeds = map[string]deed{
 // of a bubble starts: the settings are its first change.
 var firstSequence = uint64(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()) + 1
 
+// forgetful keeps the journal for a day.
+func forgetful() listing.Settings {
+	s := eager()
+	s.Journal.For = 24 * time.Hour
+	return s
+}
+
 // staged is a store at whose stages things go wrong.
 type staged struct {
 	*running
@@ -117,7 +124,7 @@ type staged struct {
 func newStaged(t *testing.T) *staged {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "listing.db")
-	s, err := listing.Open(path, listing.Options{Settings: eager()})
+	s, err := listing.Open(path, listing.Options{Settings: forgetful()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +233,7 @@ func faultAt(t *testing.T, deed deed, stage string, panics bool) {
 		t.Error("it is not done")
 	}
 	s.whole(t, s.running)
-	again := s.reopen(eager())
+	again := s.reopen(forgetful())
 	if !deed.done(t, again.Store) {
 		t.Error("after it was opened again it is not done")
 	}
@@ -288,7 +295,7 @@ func crashAt(t *testing.T, deed deed, stage string, done bool) {
 // openAt opens a store that no writer changes.
 func openAt(t *testing.T, path string) *running {
 	t.Helper()
-	s, err := listing.Open(path, listing.Options{Settings: eager()})
+	s, err := listing.Open(path, listing.Options{Settings: forgetful()})
 	if err != nil {
 		t.Fatal(err)
 	}
