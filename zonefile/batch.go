@@ -176,7 +176,37 @@ func (b *batch) replace(now time.Time) ([]File, error) {
 		}
 		done = append(done, files...)
 	}
-	return done, b.dropSignature()
+	if err := b.dropSignature(); err != nil {
+		return nil, err
+	}
+	return done, b.dropFormats()
+}
+
+// dropFormats removes the files of formats that are not written any more, now that
+// no manifest names them: what is never renewed must not be taken for the list.
+func (b *batch) dropFormats() error {
+	dropped := false
+	for _, format := range Formats {
+		for _, name := range []string{format.File(b.list.Zone), format.File(b.list.Zone) + ".gz"} {
+			if slices.ContainsFunc(b.files, func(f *batchFile) bool { return f.name == name }) {
+				continue
+			}
+			if _, err := os.Lstat(filepath.Join(b.dir, name)); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err := b.reach("remove " + name); err != nil {
+				return err
+			}
+			if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
+				return err
+			}
+			dropped = true
+		}
+	}
+	if !dropped {
+		return nil
+	}
+	return syncDir(b.dir)
 }
 
 // dropSignature removes the signature of an earlier manifest when there is no key
