@@ -1,6 +1,7 @@
 package listing_test
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"testing"
@@ -93,5 +94,36 @@ func TestJournalInSteps(t *testing.T) {
 			t.Errorf("the first is %d: %v", c.Sequence, err)
 		}
 		break
+	}
+}
+
+// A change of the published settings begins the journal anew: who asks for a
+// difference gets the whole list. But what left the list before is told still, as
+// long as the journal is kept.
+func TestChangesOutlastSettings(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.observe(bounce(1, "192.0.2.66", time.Now()))
+	listed := s.Snapshot().Sequence()
+	settings := eager()
+	settings.Published = [32]byte{2}
+	if _, err := s.Apply(t.Context(), operator, settings); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 { // each may drop what is not kept any more
+		s.observe(bounce(10+i, fmt.Sprintf("198.51.100.%d", i), time.Now()))
+	}
+	if _, err := collected(s.Journal(listed)); !errors.Is(err, listing.ErrCut) {
+		t.Errorf("a difference across the settings: %v", err)
+	}
+	told := false
+	for c, err := range s.Changes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = told || c.Sequence == listed && len(c.Added) == 1
+	}
+	if !told {
+		t.Error("what changed before the settings did is forgotten")
 	}
 }

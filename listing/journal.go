@@ -229,7 +229,9 @@ func (n *netChange) lists() (removed, added []Entry) {
 	return removed, added
 }
 
-// pruneJournal drops the oldest changes that nobody can ask for any more.
+// pruneJournal drops the oldest changes. Those from before the journal begins anew,
+// as after a change of the published settings, are nobody's difference any more, but
+// tell still what left the list, and when.
 func (w *writer) pruneJournal(c *change) error {
 	b := c.bucket(bucketJournal)
 	for range stepLimit {
@@ -242,7 +244,7 @@ func (w *writer) pruneJournal(c *change) error {
 			return err
 		}
 		// That which the journal begins with tells since when it does.
-		if needed := change.Sequence >= c.meta.Base; needed && c.settings.Journal.keeps(c, change) {
+		if c.settings.Journal.keeps(c, change) {
 			return nil
 		}
 		if err := b.Delete(key); err != nil {
