@@ -72,6 +72,7 @@ func aroundUnbound(_ *testing.T, dir string, port int) string {
   pidfile: ""
   use-syslog: no
   module-config: "iterator"
+  access-control: 127.0.0.0/8 allow_snoop
   num-threads: 1
   private-address: 127.0.0.0/8
 remote-control:
@@ -97,6 +98,31 @@ func (c *chain) startConsumer(t *testing.T, p consumer, fetched string) *asker {
 		return p.around(t, dir, port) + documented(t, p.name, replace)
 	}, p.args}
 	return newAsker(t, "udp", startSecondary(t, program, "", "bl.example").addr)
+}
+
+// TestExceptions takes a host off the list for the clients of one resolver, as the
+// page says.
+func TestExceptions(t *testing.T) {
+	t.Parallel()
+	peer(t, "unbound", "unbound")
+	c := newChain(t)
+	c.list("192.0.2.66", "192.0.2.67")
+	fetched := c.mustFetch("mirrored")
+	c.write("exceptions.zone", documented(t, "exceptionszone", nil), 0o644)
+	program := secondaryProgram{"unbound", "unbound", func(dir string, port int, _ string, _ []string) string {
+		replace := mirroredAt(fetched)
+		replace["/etc/unbound/exceptions.zone"] = c.file("exceptions.zone")
+		return aroundUnbound(t, dir, port) + documented(t, "exceptions", replace)
+	}, consumers[len(consumers)-1].args}
+	resolver := newAsker(t, "udp", startSecondary(t, program, "", "bl.example").addr)
+	resolver.recurse = true
+	for name, want := range map[string]string{
+		"66.2.0.192.bl.example": "NXDOMAIN", "67.2.0.192.bl.example": listedByHand, "68.2.0.192.bl.example": "NXDOMAIN", "2.0.0.127.bl.example": "127.0.0.2",
+	} {
+		if got := resolver.data(t, name, dns.TypeA); got != want {
+			t.Errorf("%s is answered with %s, want %s", name, got, want)
+		}
+	}
 }
 
 func mirroredAt(fetched string) map[string]string {
