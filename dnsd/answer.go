@@ -57,7 +57,8 @@ type Verdict struct {
 	Rcode     int
 	Truncated bool
 	Cookies   Cookies
-	Err       error // why the answer is SERVFAIL, if it is for a reason of ours
+	Class     listing.Class // of Listed: the one that is answered
+	Err       error         // why the answer is SERVFAIL, if it is for a reason of ours
 
 	reason int // of Dropped
 }
@@ -79,7 +80,7 @@ func Answer(dst, packet []byte, over Transport, v View) ([]byte, Verdict) {
 func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict) {
 	verdict := Verdict{Type: q.qtype, Cookies: q.cookies}
 	r := v.resolve(q, over)
-	verdict.Kind, verdict.Rcode = r.kind, r.rcode
+	verdict.Kind, verdict.Rcode, verdict.Class = r.kind, r.rcode, r.class
 	if r.kind == Dropped {
 		verdict.reason = r.reason
 		return dst, verdict
@@ -88,7 +89,7 @@ func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict)
 	out, truncated, err := r.append(dst, q, q.room(over))
 	if err != nil {
 		r = failure(Failed, dns.RcodeServerFailure, noError)
-		verdict.Kind, verdict.Rcode, verdict.Err = r.kind, r.rcode, err
+		verdict.Kind, verdict.Rcode, verdict.Class, verdict.Err = r.kind, r.rcode, r.class, err
 		out, _, _ = r.append(dst, q, q.room(over)) // has no records, the only part that can fail
 	}
 	verdict.Truncated = truncated
@@ -320,7 +321,7 @@ func (a *answerer) status() {
 
 // listed answers for an address that is listed under an entry.
 func (a *answerer) listed(addr netip.Addr, e listing.Entry) {
-	a.kind = Listed
+	a.kind, a.class = Listed, e.Class
 	withA, withTXT := a.wants(dns.TypeA, dns.TypeA), a.wants(dns.TypeTXT, dns.TypeA)
 	if !withA && !withTXT {
 		a.negative(true)

@@ -116,6 +116,27 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
+// BenchmarkSampling measures what a worker pays for the log of questions and for
+// dnstap: off, one question in a thousand, and every one.
+func BenchmarkSampling(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		every int
+	}{{"off", 0}, {"one_in_1000", 1000}, {"all", 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			v := view(b)
+			handle := dnsd.SampledWorker(func() dnsd.View { return v }, c.every)
+			buffer, request := make([]byte, 0, 4096), packed(b, question("65.2.0.192.bl.example.", dns.TypeA))
+			b.ReportAllocs()
+			for b.Loop() {
+				if response := handle(append(buffer, request...)); len(response) == 0 {
+					b.Fatal("no answer")
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkServer measures a question and its answer over the loopback: over
 // UDP one after the other, over TCP 100 at a time.
 func BenchmarkServer(b *testing.B) {

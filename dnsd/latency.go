@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// timedEvery is how many batches of UDP, or questions of TCP, come for one whose
-// time is taken: reading the clock costs as much as looking an address up.
+// timedEvery is how many batches of UDP come for one whose time is taken: reading
+// the clock costs as much as looking an address up.
 const timedEvery = 64
 
 // latencyBounds are the upper bounds of the buckets.

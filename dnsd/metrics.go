@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"backscatter/listing"
+
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -82,6 +84,7 @@ type tally struct {
 	family    family
 
 	answers   [kinds][len(countedTypes) + 1][len(countedRcodes) + 1]atomic.Uint64
+	listed    [listing.ClassManual + 1]atomic.Uint64
 	truncated atomic.Uint64
 	timed     latency // of UDP, which has a tally for each worker
 	dropped   [dropReasons]atomic.Uint64
@@ -109,6 +112,9 @@ func (t *tally) count(v Verdict) {
 	if v.Truncated {
 		t.truncated.Add(1)
 	}
+	if v.Kind == Listed {
+		t.listed[v.Class].Add(1)
+	}
 }
 
 // indexOf returns where v stands in set, or the place behind all for what is not there.
@@ -127,6 +133,7 @@ type metrics struct {
 	tallies []*tally
 
 	answers   *prometheus.Desc
+	listed    *prometheus.Desc
 	truncated *prometheus.Desc
 	dropped   *prometheus.Desc
 	cookies   *prometheus.Desc
@@ -149,6 +156,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		answers: prometheus.NewDesc("backscatter_dns_answers_total",
 			"Answers by transport, IP version, what was asked about, type and rcode.",
 			[]string{"transport", "family", "kind", "type", "rcode"}, nil),
+		listed: prometheus.NewDesc("backscatter_dns_listed_answers_total",
+			"Answers for listed addresses, by the class that was answered; of backscatter_dns_answers_total those of the kind listed.",
+			[]string{"transport", "family", "class"}, nil),
 		truncated: prometheus.NewDesc("backscatter_dns_truncated_total",
 			"Answers that did not fit and sent the asker to TCP.", []string{"transport", "family"}, nil),
 		dropped: prometheus.NewDesc("backscatter_dns_dropped_total",
@@ -196,6 +206,7 @@ func (m *metrics) tally(transport Transport, f family) *tally {
 // Describe implements [prometheus.Collector].
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.answers
+	ch <- m.listed
 	ch <- m.truncated
 	ch <- m.dropped
 	ch <- m.seconds
@@ -235,6 +246,9 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 			}
 		}
 	}
+	for _, class := range listing.Classes {
+		send(m.listed, sum.listed[class].Load(), class.String())
+	}
 	if transport == UDP {
 		ch <- sum.timed.histogram(m.seconds, familyNames[f])
 	}
@@ -254,6 +268,9 @@ func (t *tally) add(o *tally) {
 				t.answers[kind][qtype][rcode].Add(o.answers[kind][qtype][rcode].Load())
 			}
 		}
+	}
+	for class := range t.listed {
+		t.listed[class].Add(o.listed[class].Load())
 	}
 	t.truncated.Add(o.truncated.Load())
 	t.timed.add(&o.timed)

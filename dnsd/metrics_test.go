@@ -94,6 +94,12 @@ func TestMetrics(t *testing.T) {
 	if got := counted(t, registry, "backscatter_dns_truncated_total", labels{"transport": "udp", "family": "ipv4"}); got != 1 {
 		t.Errorf("%v truncated, want 1", got)
 	}
+	exchange(t, dnsd.UDP, v4, asked("67.2.0.192.bl.example.", dns.TypeMX))
+	for class, want := range map[string]float64{"bounce": 3, "notice": 1, "manual": 0} {
+		if got := counted(t, registry, "backscatter_dns_listed_answers_total", labels{"class": class}); got != want {
+			t.Errorf("%v answers for listed addresses of class %s, want %v", got, class, want)
+		}
+	}
 	eventually(t, "the dropped packet is counted", func() bool {
 		return counted(t, registry, "backscatter_dns_dropped_total", labels{"transport": "udp", "family": "ipv4", "reason": "no_question"}) == 1
 	})

@@ -103,7 +103,7 @@ func (w *worker) quick(packet []byte, q *request) ([]byte, Verdict, bool) {
 		ok = w.shaped(&d, zone, cut, negativeShape)
 	case kind.IsAddress():
 		if e, listed := zone.Lookup(w.view.Snapshot, addr); listed {
-			verdict.Kind = Listed
+			verdict.Kind, verdict.Class = Listed, e.Class
 			ok = w.listed(&d, zone, cut, addr, e, q.qtype)
 			break
 		}

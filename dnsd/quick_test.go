@@ -236,6 +236,20 @@ func TestFastPathAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestSamplingAllocatesNothing wants the worker to pay for samples with no memory
+// but the ring's, once that has grown to what is asked.
+func TestSamplingAllocatesNothing(t *testing.T) {
+	v := view(t)
+	handle := dnsd.SampledWorker(func() dnsd.View { return v }, 1)
+	buffer, packet := make([]byte, 0, 4096), packed(t, question("66.2.0.192.bl.example.", dns.TypeTXT))
+	for range 5000 {
+		handle(append(buffer, packet...))
+	}
+	if n := testing.AllocsPerRun(1000, func() { handle(append(buffer, packet...)) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // FuzzBothPaths hands any packet to both paths.
 func FuzzBothPaths(f *testing.F) {
 	for _, c := range slices.Concat(complianceCases(), ednsCases(), malformedCases(), ruledCases()) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 
+	"backscatter/listing"
+
 	"github.com/miekg/dns"
 )
 
@@ -19,6 +21,7 @@ const extendedSize = 2
 // packer writes into them.
 type reply struct {
 	kind          Kind
+	class         listing.Class // of Listed
 	rcode         int
 	reason        int  // of Dropped
 	always        bool // whoever asks
