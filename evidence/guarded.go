@@ -36,7 +36,12 @@ type Guarded struct {
 	MessageID *MessageIDMark // its Message-IDs are recognised
 	DKIM      bool           // all of it has a DKIM signature (RFC 6376) of the domain
 	SRS       []string       // secrets by which mail is forwarded with SRS0 addresses
+	Sent      Sent           // knows what was sent; nil: nobody does
 }
+
+// Sent knows Message-IDs and envelope senders of mail that was sent. That it does
+// not know one shows nothing.
+type Sent interface{ Has(id string) bool }
 
 // MessageIDMark tells the Message-IDs of a reporter from others.
 //

@@ -126,7 +126,7 @@ func TestGuardedObservation(t *testing.T) {
 		Envelope: evidence.Envelope{Recipients: []string{"x@nobody.example", "jane@real.example"}},
 	}, now)
 	o, ok := f.Observation()
-	if !ok || o.TrapDomain != "" || o.Proofs != listing.ProofSetOf(listing.ProofBATV) || o.SPFFailed || f.RecipientTrap {
+	if !ok || o.TrapDomain != "real.example" || o.Proofs != listing.ProofSetOf(listing.ProofBATV) || o.SPFFailed || f.RecipientTrap {
 		t.Errorf("kept %t: %+v", ok, o)
 	}
 }

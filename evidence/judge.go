@@ -164,9 +164,7 @@ func (c *Case) Close(known Known) Finding {
 	if signs != 0 {
 		f.Signs = signs.Names()
 	}
-	if c.guarded != nil && checkSRS(c.recipient, c.guarded.SRS) {
-		f.Signs = append(f.Signs, "srs")
-	}
+	f.Signs = append(f.Signs, c.ownSigns()...)
 	at := receivedAt(c.report, c.source, c.now)
 	f.Reason = j.guard(&f, m, at, c.now)
 	if f.Reason == "" {
@@ -194,7 +192,7 @@ func (c *Case) observation(f Finding, proofs listing.ProofSet, original []string
 		Reporter:     c.report.Reporter,
 		Organisation: c.reporter.Organisation,
 		Sensor:       c.report.Sensor,
-		TrapDomain:   c.trapName,
+		TrapDomain:   c.domain(),
 		Recipient:    is.Recipient,
 		Original:     is.Original,
 		Traces:       f.Traces,
@@ -209,6 +207,37 @@ func (c *Case) observation(f Finding, proofs listing.ProofSet, original []string
 		}
 	}
 	return o
+}
+
+// domain returns the domain that was hit: the trap's, or the guarded one that the
+// proof is about. Either is a place of its own that had no part in the original,
+// which is what the listing rule counts.
+func (c *Case) domain() string {
+	if c.trap || c.guarded == nil {
+		return c.trapName
+	}
+	_, domain, _ := splitAddress(c.recipient)
+	return domain
+}
+
+// ownSigns returns the signs beside the proofs that the original was sent, or
+// forwarded, by the reporter.
+func (c *Case) ownSigns() (signs []string) {
+	if c.guarded == nil {
+		return nil
+	}
+	if checkSRS(c.recipient, c.guarded.SRS) {
+		signs = append(signs, "srs")
+	}
+	if log := c.guarded.Sent; log != nil {
+		if log.Has(c.message.Original.MessageID) {
+			signs = append(signs, "sent-message-id")
+		}
+		if log.Has(c.recipient) { // it answers an envelope sender of one message (VERP)
+			signs = append(signs, "sent-sender")
+		}
+	}
+	return signs
 }
 
 // proofs returns the proofs that hold, and the signs that the original was the

@@ -157,7 +157,7 @@ type Observation struct {
 	Reporter     string     `json:"reporter"`          // who reported it; never shown to the public
 	Organisation string     `json:"organisation"`      // whose reporter that is; never shown to the public
 	Sensor       string     `json:"sensor"`            // how it came: smtp, report, lmtp, milter
-	TrapDomain   string     `json:"trap_domain"`       // domain of the trap, empty without one; never shown to the public
+	TrapDomain   string     `json:"trap_domain"`       // domain of the trap, or the guarded one, that was hit; never shown to the public
 	Recipient    ID         `json:"recipient"`         // keyed hash of the recipient
 	Original     ID         `json:"original"`          // keyed hash of what names the message that it answers
 	SPFFailed    bool       `json:"spf_failed"`        // the source could have known: SPF fails for the origin

@@ -10,6 +10,7 @@ import (
 
 	"backscatter/evidence"
 	"backscatter/evidence/lookup"
+	"backscatter/evidence/sent"
 )
 
 // Guarded is domains that send mail, and what all of that mail carries.
@@ -22,6 +23,7 @@ type Guarded struct {
 	MessageIDKeys    string   `key:"message_id_keys" doc:"File with the keys, one a line, by which the Message-IDs are tagged: LEFT.TAG@DOMAIN, with the first 10 hexadecimal digits of the HMAC-SHA1 of LEFT@DOMAIN as tag."`
 	DKIM             bool     `key:"dkim" doc:"All their mail has a DKIM signature of the domain. Signatures are verified where lookups.enabled is set."`
 	SRSKeys          string   `key:"srs_keys" doc:"File with the secrets, one a line, by which mail is forwarded under SRS0 addresses of these domains, so that their bounces are known as genuine."`
+	SentLog          string   `key:"sent_log" doc:"File to which the mail server writes what it sent, a line each: Message-IDs, and the envelope senders that are of one message only (VERP). What answers one of them is genuine. It is followed as it grows and is rotated; at the start FILE.1 is read too."`
 }
 
 // Lookups is what is asked of the DNS about reports.
@@ -82,7 +84,7 @@ func (g *Guarded) validate(p *problems, key string) {
 	if g.MessageIDKeys != "" && len(g.MessageIDDomains) == 0 {
 		p.add(key+".message_id_domains", "is empty, and message_id_keys needs it; write what stands behind the @")
 	}
-	if !g.Relays && !g.DKIM && g.BATVKeys == "" && len(g.MessageIDDomains) == 0 && g.SRSKeys == "" {
+	if !g.Relays && !g.DKIM && g.BATVKeys == "" && len(g.MessageIDDomains) == 0 && g.SRSKeys == "" && g.SentLog == "" {
 		p.add(key, "names no mark, so it proves nothing; set relays, batv_keys, message_id_domains or dkim")
 	}
 }
@@ -112,7 +114,13 @@ func (c *Config) guarded() ([]evidence.Guarded, error) {
 // evidence reads the files that the section names.
 func (g *Guarded) evidence() (evidence.Guarded, error) {
 	out := evidence.Guarded{Reporter: g.Reporter, Domains: g.Domains, Relays: g.Relays, DKIM: g.DKIM}
-	var errs [3]error
+	var errs [4]error
+	if g.SentLog != "" {
+		log, err := sent.Open(g.SentLog)
+		if out.Sent = log; err != nil {
+			errs[3] = fmt.Errorf("sent_log: %w; have the mail server write it, or leave it out", err)
+		}
+	}
 	out.BATV, errs[0] = g.batv()
 	out.SRS, errs[1] = readSecrets(g.SRSKeys)
 	if len(g.MessageIDDomains) > 0 {

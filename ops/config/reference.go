@@ -115,7 +115,7 @@ func WriteExample(w io.Writer) error {
 	}
 	c.Guarded = []Guarded{{
 		Reporter: "local", Domains: []string{"real.example"}, Relays: true,
-		BATVKeys: "/etc/backscatter/batv.keys", SRSKeys: "/etc/backscatter/srs.keys",
+		BATVKeys: "/etc/backscatter/batv.keys", SRSKeys: "/etc/backscatter/srs.keys", SentLog: "/var/log/mail.sent",
 		MessageIDDomains: []string{"real.example"}, MessageIDKeys: "/etc/backscatter/message-id.keys",
 	}}
 	c.Exempt = []Exempt{{Prefix: netip.MustParsePrefix("192.0.2.25/32"), Reason: "our own mail server"}}

@@ -37,7 +37,7 @@ func (c *Config) Warnings() []string {
 
 // warnEvidence warns of a policy that what is configured can never satisfy.
 func (c *Config) warnEvidence(warn func(format string, args ...any)) {
-	if len(c.Traps) == 0 {
+	if len(c.Traps) == 0 && len(c.Guarded) == 0 {
 		warn("traps: none are configured, so nothing will be listed but by an operator")
 		return
 	}
@@ -48,6 +48,11 @@ func (c *Config) warnEvidence(warn func(format string, args ...any)) {
 			domain = t.Address[strings.LastIndexByte(t.Address, '@')+1:]
 		}
 		domains[zoneName(domain)] = true
+	}
+	for _, g := range c.Guarded { // what is proven by their marks counts as a trap domain
+		for _, domain := range g.Domains {
+			domains[zoneName(domain)] = true
+		}
 	}
 	for _, r := range c.Reporters {
 		organisations[r.Organisation] = true

@@ -1,0 +1,98 @@
+package sent_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"backscatter/evidence/sent"
+)
+
+func appendTo(t *testing.T, name, text string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is written to the file becomes known, and stays it when the file is
+// rotated, and across a restart.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		name := filepath.Join(t.TempDir(), "sent")
+		appendTo(t, name, "<One@real.example>\r\n\nno identity\nbounce-17=ana=other.example@real.example\n"+strings.Repeat("x", 5000)+"@real.example\n<three@real.ex")
+		l, err := sent.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(l *sent.Log, id string, want bool) {
+			t.Helper()
+			if got := l.Has(id); got != want {
+				t.Errorf("%s: %v", id, got)
+			}
+		}
+		want(l, "one@REAL.example", true)
+		want(l, "<bounce-17=ana=other.example@real.example>", true)
+		for _, id := range []string{"", "no identity", "two@real.example", "three@real.example", "<three@real.ex", strings.Repeat("x", 5000) + "@real.example"} {
+			want(l, id, false)
+		}
+		appendTo(t, name, "ample>\n<two@real.example>\n")
+		time.Sleep(2 * time.Second)
+		want(l, "three@real.example", true)
+		want(l, "two@real.example", true)
+
+		if err := os.Rename(name, name+".1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		want(l, "two@real.example", true) // there is no file at the moment
+		appendTo(t, name, "<four@real.example>\n")
+		time.Sleep(2 * time.Second)
+		want(l, "four@real.example", true)
+		if l, err = sent.Open(name); err != nil {
+			t.Fatal(err)
+		}
+		want(l, "one@real.example", true)
+		want(l, "four@real.example", true)
+		if err := os.Truncate(name, 0); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, name, "<5@real.example>\n")
+		time.Sleep(2 * time.Second)
+		want(l, "5@real.example", true)
+		want(l, "four@real.example", true)
+	})
+	if _, err := sent.Open(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a file that is not there")
+	}
+}
+
+// Memory is bounded: the oldest of very many are forgotten.
+func TestManyAreForgotten(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "sent")
+	var text strings.Builder
+	const many = 2100
+	for i := range many {
+		fmt.Fprintf(&text, "%d@r\n", i)
+	}
+	appendTo(t, name, text.String())
+	l, err := sent.OpenSmall(name, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[int]bool{0: false, many - 1001: true, many - 1: true} {
+		if l.Has(fmt.Sprintf("%d@r", id)) != want {
+			t.Errorf("%d: want %v", id, want)
+		}
+	}
+}
