@@ -252,8 +252,12 @@ func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) {
 
 // records calls fn with every record that lies inside p.
 func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
+	return recordsBy(tx, newLexicon(tx), p, fn)
+}
+
+// recordsBy is records for who reads of many prefixes.
+func recordsBy(tx *bolt.Tx, lex *lexicon, p netip.Prefix, fn func(*record) error) error {
 	first, last := keysOf(p)
-	lex := newLexicon(tx)
 	cursor := tx.Bucket(bucketRecords).Cursor()
 	for key, value := cursor.Seek(first); key != nil && bytes.Compare(key, last) <= 0; key, value = cursor.Next() {
 		q, ok := prefixOf(key)
@@ -286,7 +290,7 @@ func (c *change) publish() error {
 		for e := range c.current.Within(region) {
 			before = append(before, e)
 		}
-		err := records(c.tx, region, func(r *record) error {
+		err := recordsBy(c.tx, c.lex, region, func(r *record) error {
 			if r.listed() {
 				after = append(after, r.entry())
 			}

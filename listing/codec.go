@@ -29,8 +29,11 @@ func checksum(key, value []byte) uint32 {
 type encoder struct{ b []byte }
 
 // newEncoder starts a value of the given version.
-func newEncoder(version byte) *encoder {
-	return &encoder{b: append(make([]byte, 0, 128), version)}
+func newEncoder(version byte) *encoder { return newEncoderFor(version, 128) }
+
+// newEncoderFor starts a value of which it is known how large it gets, about.
+func newEncoderFor(version byte, size int) *encoder {
+	return &encoder{b: append(make([]byte, 0, size), version)}
 }
 
 // seal returns the value as it is stored under key.

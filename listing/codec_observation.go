@@ -45,7 +45,7 @@ func encodeObservation(lex *lexicon, key []byte, o *Observation) ([]byte, error)
 // encode is encodeObservation for who packed the texts before, which takes most of
 // the time.
 func (o *Observation) encode(lex *lexicon, key []byte, texts packedTexts) ([]byte, error) {
-	e := newEncoder(observationVersion)
+	e := newEncoderFor(observationVersion, 80+len(texts.b))
 	e.byte(observationFlags(o))
 	kind := byte(o.Class)<<4 | levelCode(o.Level)
 	if texts.squeezed {

@@ -111,7 +111,7 @@ func (s *Store) List(ctx context.Context, o Order, keys []Manual) (Result, error
 func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 	var refused refusals
 	var top, last Key
-	wanted := keys[:0:0]
+	wanted := make([]Manual, 0, len(keys))
 	for _, m := range keys {
 		if !m.Key.IsValid() {
 			refused.add(m.Key, ErrKey, "%s", ErrKey)
@@ -136,6 +136,7 @@ func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 		return nil, err
 	}
 	prefixes := make([]netip.Prefix, 0, len(wanted))
+	c.dirty = slices.Grow(c.dirty, len(wanted))
 	for _, m := range wanted {
 		prefixes = append(prefixes, m.Key.Prefix())
 		if err := c.listOne(o, m); err != nil {

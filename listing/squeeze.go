@@ -112,57 +112,68 @@ func squeeze(texts []string) (out []byte, ok bool) {
 	}
 	w := bitWriter{b: make([]byte, 0, 64+size/2)}
 	w.write(uint32(len(texts)), squeezeCount)
-	s := squeezer{table: packTable, window: append(make([]byte, 0, len(packWords)+size), packWords...)}
+	s := squeezer{table: packTable, texts: make([]byte, 0, size)}
 	for _, text := range texts {
 		s.text(&w, text)
 	}
 	return w.bytes(), true
 }
 
-// squeezer knows what was written and where four bytes stood last in it.
+// squeezer knows what was written and where four bytes stood last in it, counted
+// from the beginning of packWords, behind which the texts stand.
 type squeezer struct {
-	window []byte // packWords and the texts so far
-	table  [1 << packHash]uint16
+	texts []byte // so far
+	table [1 << packHash]uint16
 }
 
 func (s *squeezer) text(w *bitWriter, text string) {
-	at := len(s.window)
-	s.window = append(s.window, text...)
+	at := len(s.texts)
+	s.texts = append(s.texts, text...)
 	kind := afterOther
-	for at < len(s.window) {
+	for at < len(s.texts) {
 		code := squeezeCodes[kind]
 		n := s.copied(w, at, code)
 		if n == 0 {
-			w.symbol(code, int(s.window[at]))
+			w.symbol(code, int(s.texts[at]))
 			n = 1
 		}
 		for range n {
-			if at+minMatch <= len(s.window) {
-				s.table[packSlot(s.window[at:])] = uint16(at + 1)
+			if at+minMatch <= len(s.texts) {
+				s.table[packSlot(s.texts[at:])] = uint16(len(packWords) + at + 1)
 			}
 			at++
 		}
-		kind = kindOf(s.window[at-1])
+		kind = kindOf(s.texts[at-1])
 	}
 	w.symbol(squeezeCodes[kind], symbolEnd)
+}
+
+// alike returns how many bytes two texts have in common at their beginning, of as
+// many as a copy can have.
+func alike[T string | []byte](there T, here []byte) int {
+	n, most := 0, min(len(there), len(here), mostCopied)
+	for n < most && there[n] == here[n] {
+		n++
+	}
+	return n
 }
 
 // copied writes what stands at a place as a copy, where there is one and it is
 // worth it, and returns its length.
 func (s *squeezer) copied(w *bitWriter, at int, code *prefixCode) int {
-	if at+minMatch > len(s.window) {
+	if at+minMatch > len(s.texts) {
 		return 0
 	}
-	from := int(s.table[packSlot(s.window[at:])]) - 1
+	from := int(s.table[packSlot(s.texts[at:])]) - 1
 	if from < 0 {
 		return 0
 	}
-	length, most := 0, min(len(s.window)-at, mostCopied)
-	if from < len(packWords) {
-		most = min(most, len(packWords)-from)
-	}
-	for length < most && s.window[from+length] == s.window[at+length] {
-		length++
+	words := from < len(packWords)
+	var length int
+	if words {
+		length = alike(packWords[from:], s.texts[at:])
+	} else {
+		length = alike(s.texts[from-len(packWords):], s.texts[at:])
 	}
 	if length < minMatch {
 		return 0
@@ -171,9 +182,10 @@ func (s *squeezer) copied(w *bitWriter, at int, code *prefixCode) int {
 	for copyLengths[i].least > length {
 		i--
 	}
-	back := bits.Len(uint(at - from))
+	distance := len(packWords) + at - from
+	back := bits.Len(uint(distance))
 	place := squeezeWord
-	if from >= len(packWords) {
+	if !words {
 		place = squeezeBack + back - 1
 	}
 	if length < 6 && place+8 >= 5*length { // a byte takes about five bits
@@ -181,14 +193,14 @@ func (s *squeezer) copied(w *bitWriter, at int, code *prefixCode) int {
 	}
 	w.symbol(code, symbolCopy+i)
 	w.write(uint32(length-copyLengths[i].least), copyLengths[i].bits)
-	if from < len(packWords) {
+	if words {
 		w.write(0, 1)
 		w.write(uint32(from), squeezeWord)
 		return length
 	}
 	w.write(1, 1)
 	w.write(uint32(back), squeezeBack)
-	w.write(uint32(at-from), back-1) // the first bit of a number is a 1
+	w.write(uint32(distance), back-1) // the first bit of a number is a 1
 	return length
 }
 
