@@ -170,7 +170,13 @@ func (l *list) request(n byte, body []byte) *http.Request {
 	return r
 }
 
-func (l *list) do(r *http.Request) (*http.Response, string) {
+// reply is the head of an answer, whose body was read.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func (l *list) do(r *http.Request) (reply, string) {
 	l.t.Helper()
 	response, err := l.Client().Do(r)
 	if err != nil {
@@ -181,7 +187,7 @@ func (l *list) do(r *http.Request) (*http.Response, string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return response, string(body)
+	return reply{response.StatusCode, response.Header}, string(body)
 }
 
 func answers(t *testing.T, body string) (out []remote.Answer) {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -271,10 +272,8 @@ func (s *Server) named(host string) bool {
 		return true
 	}
 	if s.Names != nil {
-		for _, name := range s.Names() {
-			if name == host {
-				return true
-			}
+		if slices.Contains(s.Names(), host) {
+			return true
 		}
 	}
 	c := s.certificate()
