@@ -60,9 +60,11 @@ func TestNotified(t *testing.T) {
 				if c.sources != nil {
 					sources := *c.sources
 					sources.Notify = func(from netip.Addr) { told <- from }
-					if s, err = base.Taking(sources); err != nil {
+					taking, err := base.Taking(sources)
+					if err != nil {
 						t.Fatal(err)
 					}
+					s = taking
 				}
 				o := options(t)
 				o.Secondaries = func() *dnsd.Secondaries { return s }
