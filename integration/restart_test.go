@@ -24,6 +24,11 @@ type steady struct {
 	done     chan struct{}
 }
 
+// quiet is the configuration of a daemon that takes no mail in.
+const quiet = loopback + `
+intake: {smtp: {listen: ""}}
+`
+
 // interval leaves room: what is asked within ten seconds fits into the smallest
 // buffer that a system gives a socket.
 const interval = 20 * time.Millisecond
@@ -97,10 +102,10 @@ func (s *steady) stop(t *testing.T) {
 // stays, no question over UDP is lost, and no connection refused.
 func TestRestartInPlace(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, loopback)
+	s := newSite(t, quiet)
 	d := s.start()
 	// The port stays, and something changes that needs a restart.
-	s.configure(strings.Replace(loopback, `"127.0.0.1:0"]`, `"`+d.dns+`"], hostname: second`, 1))
+	s.configure(strings.Replace(quiet, `"127.0.0.1:0"]`, `"`+d.dns+`"], hostname: second`, 1))
 	before, err := d.client.Status(within(t))
 	if err != nil {
 		t.Fatal(err)
