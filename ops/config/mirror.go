@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"aead.dev/minisign"
@@ -38,14 +37,6 @@ func (m *Mirror) validate(p *problems, key string) {
 	}
 }
 
-// validateMirrorKey wants the key to be there.
-func (c *Config) validateMirrorKey(p *problems) {
-	name := c.Mirror.TransferKey
-	if name != "" && !slices.ContainsFunc(c.DNS.Keys, func(k Key) bool { return zoneName(k.Name) == zoneName(name) }) {
-		p.add("mirror.transfer_key", "%s is not defined; add it to dns.keys", quote(name))
-	}
-}
-
 // Signing returns the key that is shared with primaries, or nil when there is none.
 // It reads its file.
 func (c *Config) Signing() (*dnsd.Key, error) {
@@ -58,6 +49,9 @@ func (c *Config) Signing() (*dnsd.Key, error) {
 			return nil, fmt.Errorf("dns.keys[%d]: %w", i, err)
 		}
 		return &dnsd.Key{Name: k.Name, Algorithm: k.Algorithm, Secret: secret}, nil
+	}
+	if name := c.Mirror.TransferKey; name != "" {
+		return nil, fmt.Errorf("mirror.transfer_key: %s is not defined; add it to dns.keys", quote(name))
 	}
 	return nil, nil //nolint:nilnil // no key is no error
 }

@@ -119,7 +119,8 @@ func sameFamily(text string, other netip.Addr) bool {
 
 func (c *Config) checkTransferKeys() error {
 	_, err := c.Secondaries()
-	return err
+	_, ours := c.Signing()
+	return errors.Join(err, ours)
 }
 
 // Secondaries returns who may take the zones and who is told of changes. It

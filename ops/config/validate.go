@@ -27,6 +27,7 @@ func (c *Config) validate(p *problems) {
 	if c.HTTP.Listen != "" {
 		validateListen(p, "http.listen", c.HTTP.Listen)
 	}
+	validateApart(p, "http.poll", c.HTTP.Poll, "")
 	c.Intake.validate(p)
 	c.validateListeners(p)
 	c.validateZones(p)
@@ -41,7 +42,6 @@ func (c *Config) validate(p *problems) {
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Mirror.validate(p, "mirror")
-	c.validateMirrorKey(p)
 	c.Log.validate(p, "log")
 	validateDuration(p, "shutdown_timeout", c.ShutdownTimeout, time.Second, time.Hour)
 }

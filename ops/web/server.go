@@ -28,6 +28,7 @@ type Options struct {
 	Lookup  Lookup              // nil: there is no look-up page, and monitors alone are answered
 	Policy  func() []string     // the rule in force, in publishable words
 	Origins Origins             // nil: there is no feed of them
+	List    *List               // nil: nobody polls the list
 	Contact func() string       // mailbox to write to about a listing
 	Ready   func() []string     // why the daemon is not ready; none when it is
 	Metrics prometheus.Gatherer // what /metrics shows
@@ -52,6 +53,11 @@ func New(o Options) *Server {
 	if o.Lookup != nil {
 		s.mux.HandleFunc("GET /{$}", s.front)
 		s.mux.HandleFunc("GET /{key...}", s.show)
+	}
+	if o.List != nil && len(o.List.To) > 0 {
+		p := &poll{List: o.List}
+		s.mux.HandleFunc("GET /changes", p.guarded(p.changes))
+		s.mux.HandleFunc("GET /removals", p.guarded(p.removals))
 	}
 	if o.Origins != nil {
 		s.mux.HandleFunc("GET /origins.jsonl", s.feed(&feed{origins: o.Origins}))
