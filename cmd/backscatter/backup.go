@@ -42,7 +42,9 @@ two in different places.`,
 			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
 				if output == "-" {
-					return c.Backup(cmd.Context(), a.out, func(int64, int64) {})
+					bar := a.progressOf("backup", progressbar.OptionShowBytes(true))
+					defer bar.done()
+					return c.Backup(cmd.Context(), a.out, bar.tell)
 				}
 				return a.backupFile(cmd.Context(), c, output, withKey)
 			})

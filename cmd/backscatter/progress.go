@@ -15,10 +15,12 @@ func (a *app) progressOf(what string, more ...progressbar.Option) *progress {
 	if !isTerminal(a.err) || isTerminal(a.out) && a.asJSON {
 		return &progress{}
 	}
-	return &progress{progressbar.NewOptions64(-1, append([]progressbar.Option{
+	p := &progress{progressbar.NewOptions64(-1, append([]progressbar.Option{
 		progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(a.err),
 		progressbar.OptionThrottle(100 * time.Millisecond), progressbar.OptionClearOnFinish(),
 	}, more...)...)}
+	_ = p.bar.RenderBlank() // at once, however soon it is done; see tell
+	return p
 }
 
 // tell draws how much of how much is done.
