@@ -149,6 +149,9 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	o.Metrics = registry
 	conn := dial(t, "tcp", serve(t, o).Addrs()[0])
+	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil { // soon full
+		t.Fatal(err)
+	}
 	big := framed(packed(t, question("big.example.", dns.TypeNS)))
 	for {
 		if _, err := conn.Write(big); err != nil {
