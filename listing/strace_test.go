@@ -47,7 +47,7 @@ func (v *victim) strace(ctx context.Context, args ...string) (ended, error) {
 	}
 	out := ended{log: filepath.Join(v.dir, "strace.log")}
 	args = append([]string{"-f", "-qq", "-o", out.log}, args...)
-	args = append(args, "--", self, "-test.run=^TestTortureChild$", "-test.timeout=60s")
+	args = append(args, "--", self, "-test.run=^TestTortureChild$", "-test.timeout=10m")
 	cmd := exec.CommandContext(ctx, v.tool, args...)
 	cmd.Env = append(cmd.Environ(), tortureStore+"="+v.store, tortureAcks+"="+v.acks, tortureWork+"="+string(v.work), "GORACE=atexit_sleep_ms=0")
 	var said bytes.Buffer

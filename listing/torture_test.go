@@ -78,7 +78,7 @@ func (n task) order() listing.Order {
 // insist tries again until it works, for as long as the error is one that goes by.
 func insist(t *testing.T, what fmt.Stringer, goesBy func(error) bool, fn func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		err := fn()
 		if err == nil {
