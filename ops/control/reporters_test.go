@@ -3,6 +3,8 @@ package control_test
 import (
 	"errors"
 	"net/http"
+	"reflect"
+	"reflect"
 	"testing"
 
 	"backscatter/listing"
@@ -20,7 +22,7 @@ func TestReporters(t *testing.T) {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	page, err := f.client.Reporters(t.Context())
-	if err != nil || len(page.Reporters) != 1 || page.Reporters[0] != e {
+	if err != nil || len(page.Reporters) != 1 || !reflect.DeepEqual(page.Reporters[0], e) {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	for _, c := range []struct {
