@@ -74,13 +74,7 @@ func notSpecial(listable []netip.Prefix) func(netip.Prefix) error {
 		}
 	}
 	return func(p netip.Prefix) error {
-		first := byte(0)
-		if p.Addr().Is4() {
-			first = p.Addr().As4()[0]
-		} else {
-			first = p.Addr().As16()[0]
-		}
-		for _, s := range byOctet[first] {
+		for _, s := range byOctet[p.Addr().AsSlice()[0]] {
 			open := func(l netip.Prefix) bool { return l.Bits() <= p.Bits() && l.Contains(p.Addr()) }
 			if s.Prefix.Overlaps(p) && !slices.ContainsFunc(listable, open) {
 				return fmt.Errorf("%s is listed and lies in %s, %s; if that is a lab, open it with policy.listable", p, s.Prefix, s.Name)
