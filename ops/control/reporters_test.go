@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
-	"reflect"
 	"testing"
 
 	"backscatter/listing"
