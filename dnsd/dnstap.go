@@ -119,9 +119,9 @@ func (t *tapped) frame(e *sample, kind dnstap.Message_Type) ([]byte, error) {
 	}
 	m := &dnstap.Message{
 		Type: &kind, SocketFamily: &family, SocketProtocol: &protocol,
-		QueryAddress: client.AsSlice(), QueryPort: proto.Uint32(uint32(e.client.Port())),
-		ResponsePort: proto.Uint32(uint32(e.server.Port())),
-		QueryTimeSec: proto.Uint64(uint64(e.asked.Unix())), QueryTimeNsec: proto.Uint32(uint32(e.asked.Nanosecond())),
+		QueryAddress: client.AsSlice(), QueryPort: new(uint32(e.client.Port())),
+		ResponsePort: new(uint32(e.server.Port())),
+		QueryTimeSec: new(uint64(e.asked.Unix())), QueryTimeNsec: new(uint32(e.asked.Nanosecond())),
 	}
 	if !server.IsUnspecified() { // a socket for every address does not tell which
 		m.ResponseAddress = server.AsSlice()
@@ -129,8 +129,8 @@ func (t *tapped) frame(e *sample, kind dnstap.Message_Type) ([]byte, error) {
 	if kind == dnstap.Message_AUTH_QUERY {
 		m.QueryMessage = e.query
 	} else {
-		m.ResponseTimeSec = proto.Uint64(uint64(e.answered.Unix()))
-		m.ResponseTimeNsec = proto.Uint32(uint32(e.answered.Nanosecond()))
+		m.ResponseTimeSec = new(uint64(e.answered.Unix()))
+		m.ResponseTimeNsec = new(uint32(e.answered.Nanosecond()))
 		m.ResponseMessage = e.response
 	}
 	return proto.Marshal(&dnstap.Dnstap{

@@ -248,7 +248,7 @@ func (m *Mirror) Run(ctx context.Context, ready func()) error {
 	select {
 	case <-ctx.Done():
 		m.log.Info("stopping")
-	case <-m.Successor.asked:
+	case <-m.asked:
 		m.log.Info("restarting")
 		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
 		return cmp.Or(stopAll(running, m.o.Config.ShutdownTimeout), ErrRestart)

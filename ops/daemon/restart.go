@@ -92,7 +92,7 @@ func (d *Daemon) Restart(ctx context.Context, by listing.Actor) error {
 	case <-ctx.Done():
 		return fmt.Errorf("restart: a reload is under way: %w", ctx.Err())
 	}
-	if err := d.Successor.want(ctx, d.dns, d.rules.Load().config.File); err != nil {
+	if err := d.want(ctx, d.dns, d.rules.Load().config.File); err != nil {
 		d.reloading <- struct{}{}
 		d.log.Warn("restart refused", "err", err)
 		return err
@@ -103,7 +103,7 @@ func (d *Daemon) Restart(ctx context.Context, by listing.Actor) error {
 
 // Restart has the program executed anew, in this process and with its DNS sockets.
 func (m *Mirror) Restart(ctx context.Context) {
-	if err := m.Successor.want(ctx, m.dns, m.o.Config.File); err != nil {
+	if err := m.want(ctx, m.dns, m.o.Config.File); err != nil {
 		m.log.Warn("restart refused", "err", err)
 	}
 }

@@ -65,7 +65,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	select {
 	case <-ctx.Done():
 		d.log.Info("stopping")
-	case <-d.Successor.asked:
+	case <-d.asked:
 		d.setNotReady("restarting")
 		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
 		return d.giveWay(running)
