@@ -208,6 +208,24 @@ func wordAt(s string, i int) bool {
 func (r *redactor) tells(value string) bool {
 	joined := strings.ReplaceAll(value, " ", "")
 	lower := strings.ToLower(joined)
+	for _, form := range formsOf(joined, lower) {
+		for _, secret := range r.secrets {
+			if form == lower && len(secret) < shortSecret {
+				continue // what stands there as it is was looked at
+			}
+			if secret = strings.ReplaceAll(secret, " ", ""); len(secret) < leastSecret {
+				secret += "@"
+			}
+			if strings.Contains(form, secret) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// formsOf returns what a value may mean, in small letters.
+func formsOf(joined, lower string) []string {
 	forms := []string{lower, reversed(lower)}
 	for _, escaped := range []string{lower, strings.ReplaceAll(lower, "=", "%")} {
 		if plain, err := url.PathUnescape(looseEscapes(escaped)); err == nil {
@@ -230,20 +248,7 @@ func (r *redactor) tells(value string) bool {
 			}
 		}
 	}
-	for _, form := range forms {
-		for _, secret := range r.secrets {
-			if form == lower && len(secret) < shortSecret {
-				continue // what stands there as it is was looked at
-			}
-			if secret = strings.ReplaceAll(secret, " ", ""); len(secret) < leastSecret {
-				secret += "@"
-			}
-			if strings.Contains(form, secret) {
-				return true
-			}
-		}
-	}
-	return false
+	return forms
 }
 
 // decodeLoose decodes base64 as far as it goes, whatever ends it.

@@ -16,18 +16,18 @@ import (
 
 // keptHeader hands in a bounce with more fields, to a trap, and returns the header
 // that the observation carries.
-func keptHeader(t testing.TB, rcpt, fields string, keep bool) (header string, kept bool) {
-	t.Helper()
+func keptHeader(tb testing.TB, rcpt, fields string, keep bool) (header string, kept bool) {
+	tb.Helper()
 	traps, err := evidence.NewTraps([]evidence.Trap{{Domain: "trap.example"}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	judge, err := evidence.NewJudge(evidence.Config{
 		Reporters: []evidence.Reporter{{Name: "local", Organisation: "local"}}, Traps: traps,
 		Listable: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Key: [32]byte{1, 2, 3}, Headers: keep,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	raw := strings.ReplaceAll(fields+`From: Mail Delivery System <MAILER-DAEMON@mx.out.example>
 To: `+rcpt+`
