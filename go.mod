@@ -7,8 +7,8 @@ require (
 	blitiri.com.ar/go/spf v1.6.0
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/dchest/siphash v1.2.3
-	github.com/dunglas/httpsfv v1.1.2
 	github.com/dnstap/golang-dnstap v0.4.0
+	github.com/dunglas/httpsfv v1.1.2
 	github.com/emersion/go-message v0.18.2
 	github.com/emersion/go-milter v0.5.0
 	github.com/emersion/go-msgauth v0.7.0

@@ -64,17 +64,7 @@ func (s *Store) SpamRuns(ctx context.Context, since time.Time, most int) (SpamRu
 			return out, context.Cause(ctx)
 		}
 		err := s.view(func(tx *bolt.Tx, _ time.Time) error {
-			cursor, lex := tx.Bucket(bucketObservations).Cursor(), newLexicon(tx)
-			key, value := cursor.Seek(next)
-			for n := 0; key != nil && n < scanLimit; n++ {
-				if _, rest, ok := cutPrefix(key); ok && len(rest) >= timeBytes && !timeOf(rest).Before(out.Since) {
-					if o, err := decodeObservation(lex, key, value); err == nil && o.Revoked == 0 {
-						out.add(groups, &o)
-					}
-				}
-				key, value = cursor.Next()
-			}
-			next = bytes.Clone(key)
+			next = out.scan(tx, groups, next)
 			return nil
 		})
 		if err != nil {
@@ -92,6 +82,22 @@ func (s *Store) SpamRuns(ctx context.Context, since time.Time, most int) (SpamRu
 	})
 	out.Runs = out.Runs[:min(len(out.Runs), most)]
 	return out, nil
+}
+
+// scan counts some observations from a key on, and returns where to go on: nil
+// when there are no more.
+func (r *SpamRuns) scan(tx *bolt.Tx, groups map[runID]*runGroup, from []byte) (next []byte) {
+	cursor, lex := tx.Bucket(bucketObservations).Cursor(), newLexicon(tx)
+	key, value := cursor.Seek(from)
+	for n := 0; key != nil && n < scanLimit; n++ {
+		if _, rest, ok := cutPrefix(key); ok && len(rest) >= timeBytes && !timeOf(rest).Before(r.Since) {
+			if o, err := decodeObservation(lex, key, value); err == nil && o.Revoked == 0 {
+				r.add(groups, &o)
+			}
+		}
+		key, value = cursor.Next()
+	}
+	return bytes.Clone(key)
 }
 
 // add counts an observation for its run.

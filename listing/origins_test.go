@@ -54,7 +54,7 @@ func TestSpamRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range got.Runs {
-				if got.Runs[i].Originals == 0 || (got.Runs[i].Subject.IsZero()) {
+				if got.Runs[i].Originals == 0 || got.Runs[i].Subject.IsZero() {
 					t.Errorf("%+v", got.Runs[i])
 				}
 				got.Runs[i].Subject = listing.ID{} // kept shorter than it was told

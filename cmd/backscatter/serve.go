@@ -98,13 +98,14 @@ func (a *app) serve(ctx context.Context) error {
 // succeed executes the program anew if that is what ended a daemon, and nobody
 // wants the end of it in the meantime.
 func succeed(ctx context.Context, err error, next *daemon.Successor) error {
-	if !errors.Is(err, daemon.ErrRestart) {
+	switch {
+	case !errors.Is(err, daemon.ErrRestart):
 		return err
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // it was to restart, and then to stop
+	default:
+		return next.Exec()
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return next.Exec()
 }
 
 // runWithSignals runs a daemon, and meanwhile does for each signal what it is for.

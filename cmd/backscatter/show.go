@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -44,6 +45,10 @@ The exit code is 4 when the address is not listed.`,
 			switch {
 			case headers && (all || at != "" || cmd.Flags().Changed("events")):
 				return usageError("show: --headers prints headers alone; leave out --all, --at and --events")
+			case headers:
+				return a.withClient(cmd.Context(), func(c *control.Client) error {
+					return a.showHeaders(cmd.Context(), c, args[0])
+				})
 			case !cmd.Flags().Changed("events") && !all:
 				events = -1
 			default:
@@ -56,20 +61,7 @@ The exit code is 4 when the address is not listed.`,
 				return err
 			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
-				if headers {
-					return a.showHeaders(cmd.Context(), c, args[0])
-				}
-				e, err := c.ShowAt(cmd.Context(), args[0], moment, !all)
-				if err != nil {
-					return err
-				}
-				if err := a.printShow(e, events); err != nil {
-					return err
-				}
-				if !e.Listed {
-					return &codeError{code: exitNotListed}
-				}
-				return nil
+				return a.show(cmd.Context(), c, args[0], moment, all, events)
 			})
 		},
 	}
@@ -79,6 +71,22 @@ The exit code is 4 when the address is not listed.`,
 	cmd.Flags().IntVar(&events, "events", 3, "print the `N` newest events, and nothing shortened (default: what a screen of 24 lines holds)")
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// show prints what is known of a target at a moment, and is an error where that
+// is not listed.
+func (a *app) show(ctx context.Context, c *control.Client, target string, at time.Time, all bool, events int) error {
+	e, err := c.ShowAt(ctx, target, at, !all)
+	if err != nil {
+		return err
+	}
+	if err := a.printShow(e, events); err != nil {
+		return err
+	}
+	if !e.Listed {
+		return &codeError{code: exitNotListed}
+	}
+	return nil
 }
 
 func (a *app) printShow(e listing.Explanation, events int) error {
