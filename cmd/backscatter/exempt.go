@@ -70,7 +70,7 @@ func (a *app) exempt(ctx context.Context, x *exemptFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	x.given = placesOf(items, prefixes)
+	x.given, x.items = placesOf(items, prefixes), "exemptions"
 	send, err := x.sender(prefixes)
 	if err != nil {
 		return err

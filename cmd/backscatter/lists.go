@@ -266,6 +266,7 @@ place of none that an operator set by hand.`,
 				return err
 			}
 			defer done()
+			f.items = "entries"
 			// How many keys the file holds is known only when it was read.
 			return a.carryOut(cmd.Context(), f, largeChange+1, func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
 				if _, err := body.Seek(0, io.SeekStart); err != nil {

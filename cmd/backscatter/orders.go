@@ -20,6 +20,7 @@ type orderFlags struct {
 	dryRun bool
 	yes    bool
 	given  places // where what it is about was given
+	items  string // what it names, where its outcome does not tell how many were taken
 }
 
 func (f *orderFlags) add(flags *pflag.FlagSet) {
@@ -88,7 +89,7 @@ func (a *app) carryOut(ctx context.Context, f orderFlags, keys int, send sender)
 			return f.given.explain(err)
 		}
 		f.given.locate(result.Problems)
-		return a.printResult(result)
+		return a.printResult(result, f.items)
 	})
 }
 
@@ -112,7 +113,7 @@ func (a *app) askFirst(ctx context.Context, c *control.Client, order control.Ord
 	return a.confirm(fmt.Sprintf("this adds %d and removes %d entries of a list of %d; go on", would.NAdded, would.NRemoved, all))
 }
 
-func (a *app) printResult(r control.OrderResult) error {
+func (a *app) printResult(r control.OrderResult, items string) error {
 	if a.asJSON {
 		return a.printJSON(r)
 	}
@@ -138,6 +139,9 @@ func (a *app) printResult(r control.OrderResult) error {
 			what = "would be withdrawn"
 		}
 		fmt.Fprintf(a.out, "%d observations of %d keys %s, and %d listings that do not stand without them\n", w.Observations, w.Keys, what, w.Ended)
+	}
+	if items != "" {
+		fmt.Fprintf(a.out, "of %d %s: ", r.Taken, items)
 	}
 	_, err := fmt.Fprintf(a.out, "%d %s, %d %s, serial %d\n", r.NAdded, verbs[0], r.NRemoved, verbs[1], r.Serial)
 	return err
