@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -254,10 +255,25 @@ func (d *daemon) wantFull(t *testing.T, refused message, serial uint32) {
 		t.Fatal(err)
 	}
 	complaint(t, d.site.run("report", path), 75)
-	complaint(t, d.site.run("list", "203.0.113.9", "--reason", "now", "--for", "1h"), 1)
+	// One address may find room within the file, where a report did not.
+	many := filepath.Join(d.site.dir, "many.txt")
+	if err := os.WriteFile(many, []byte(addressesFrom("9.1.0.0", 4000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	complaint(t, d.site.run("list", "@"+many, "--reason", "now", "--for", "1h", "--yes"), 1)
 	if got := asker.serial(t, "bl.example"); got != serial {
 		t.Errorf("the serial moved from %d to %d, and nothing could be stored", serial, got)
 	}
+}
+
+// addressesFrom returns so many addresses from one on, a line each.
+func addressesFrom(first string, n int) string {
+	var b strings.Builder
+	for addr := netip.MustParseAddr(first); n > 0; n-- {
+		fmt.Fprintln(&b, addr)
+		addr = addr.Next()
+	}
+	return b.String()
 }
 
 // wantStored wants each message to be stored, once, and none besides.

@@ -208,7 +208,7 @@ func (w *writer) mayEnd(at time.Time) bool {
 		w.survey = survey{until: at}
 	}
 	limit := bound(bounds.Endings, bounds.EndingsShare, w.state.meta.Entries)
-	err := guard(func() error { return w.db.View(func(tx *bolt.Tx) error { return w.look(tx, bounds.Endings, limit) }) })
+	err := w.view(func(tx *bolt.Tx, _ time.Time) error { return w.look(tx, bounds.Endings, limit) })
 	switch {
 	case err != nil:
 		w.log.Error("find out how much ends", slog.Any("err", err))

@@ -106,7 +106,7 @@ func (w *writer) moment() (*bolt.Tx, map[spot]struct{}, error) {
 	if !all {
 		return nil, nil, errors.New("too much is written meanwhile; try again when there is less to do")
 	}
-	tx, err := w.db.Begin(false)
+	tx, err := w.reader()
 	return tx, since, err
 }
 

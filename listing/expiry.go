@@ -156,14 +156,12 @@ func (w *writer) pause() time.Duration {
 	if w.renewed == nil {
 		sooner(w.refreshed.Add(w.refreshEvery()))
 	}
-	err := guard(func() error {
-		return w.db.View(func(tx *bolt.Tx) error {
-			ends := w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure)
-			if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); ends && len(key) >= timeBytes {
-				sooner(timeOf(key))
-			}
-			return nil
-		})
+	err := w.view(func(tx *bolt.Tx, _ time.Time) error {
+		ends := w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure)
+		if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); ends && len(key) >= timeBytes {
+			sooner(timeOf(key))
+		}
+		return nil
 	})
 	if err != nil {
 		w.log.Error("find out what ends next", slog.Any("err", err))
