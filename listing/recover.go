@@ -115,13 +115,46 @@ func still(path string) error {
 	return precheck(path, info.Size())
 }
 
+// errForsaken is what is wrong with a store whose database keeps its locks.
+var errForsaken = fmt.Errorf("%w: it was spoilt while it was read; mend it, or restore a backup, and start again", ErrDamaged)
+
+// transaction begins one. Whoever spoils the file between the look at it and here has
+// bbolt panic, and keep its locks for ever: then nobody may touch that database
+// again, or he would wait as long.
+func (s *Store) transaction(write bool) (*bolt.Tx, error) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.forsaken.Load() {
+		return nil, errForsaken
+	}
+	began := false
+	defer func() {
+		if !began {
+			s.forsaken.Store(true)
+		}
+	}()
+	tx, err := s.db.Begin(write)
+	began = true
+	return tx, err
+}
+
+// closeFile closes the database, unless nobody may touch it again.
+func (s *Store) closeFile() error {
+	db := s.db
+	s.db = nil
+	if s.forsaken.Load() {
+		return nil
+	}
+	return guard(db.Close)
+}
+
 // begin begins a change, on what the last one left. A damaged meta page has bbolt go
 // back by one without a word.
 func (s *Store) begin() (*bolt.Tx, error) {
 	if err := still(s.path); err != nil {
 		return nil, err
 	}
-	tx, err := s.db.Begin(true)
+	tx, err := s.transaction(true)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +191,9 @@ func (w *writer) broken(cause error) {
 	if w.db == nil {
 		return
 	}
-	if err := guard(w.db.Close); err != nil {
+	if err := w.closeFile(); err != nil {
 		w.log.Error("close the store after a failed commit", slog.String("path", w.path), slog.Any("err", err))
 	}
-	w.db = nil
 }
 
 // reopen opens the file anew, checks that nothing acknowledged is missing, and
@@ -184,6 +216,9 @@ func (w *writer) reopen() {
 }
 
 func (w *writer) reopenFile() error {
+	if w.forsaken.Load() {
+		return errForsaken
+	}
 	// What the cache holds may never have reached the disk, and a failed fsync
 	// is told only once: read what is really there.
 	if err := dropCache(w.path); err != nil {

@@ -63,6 +63,10 @@ type Store struct {
 	dbLock sync.RWMutex
 	db     *bolt.DB // nil when closed, or lost after a failed commit
 
+	// starting has one transaction begin at a time, for [Store.transaction].
+	starting sync.Mutex
+	forsaken atomic.Bool
+
 	// state belongs to the writer: Open, then Run.
 	state     state
 	renewals  int                    // of the table of endings, at once
@@ -162,9 +166,7 @@ func (s *Store) Close() error {
 	if s.health.Load() == nil {
 		s.writeImage(s.snapshot.Load())
 	}
-	err := s.db.Close()
-	s.db = nil
-	if err != nil {
+	if err := s.closeFile(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.path, err)
 	}
 	return nil
@@ -197,7 +199,7 @@ func (s *Store) reader() (*bolt.Tx, error) {
 		if err := still(s.path); err != nil {
 			return nil, fmt.Errorf("read store %s: %w", s.path, err)
 		}
-		return s.db.Begin(false)
+		return s.transaction(false)
 	}
 	select {
 	case <-s.done:

@@ -48,6 +48,20 @@ func (s *Store) OnStage(fn func(stage string) error) {
 // that was not made is lost.
 func (s *Store) Abandon() error { return s.db.Close() }
 
+// Begin begins a read transaction without a look at the file first, as one does
+// that looked a moment too early. What bbolt panics with is the error.
+func (s *Store) Begin() error {
+	s.dbLock.RLock()
+	defer s.dbLock.RUnlock()
+	return guard(func() error {
+		tx, err := s.transaction(false)
+		if err != nil {
+			return err
+		}
+		return tx.Rollback()
+	})
+}
+
 // DB gives tests the database itself.
 func (s *Store) DB() *bolt.DB { return s.db }
 
