@@ -122,7 +122,9 @@ func (c *chain) startLooking(t *testing.T, dir string) *looking {
 		return documented(t, "rbldnsd", replace)
 	}, rbldnsdConsumer.args}
 	s := startSecondary(t, program, "", "bl.example")
-	return &looking{secondary: s, asker: newAsker(t, "udp", s.addr)}
+	r := &looking{secondary: s, asker: newAsker(t, "udp", s.addr)}
+	r.read(t, 0) // what it says of that must not be taken for what it says of the next
+	return r
 }
 
 var datasetSize = regexp.MustCompile(`ip4set:.*: e32/24/16/8=(\d+/\d+/\d+/\d+)`)
@@ -135,9 +137,14 @@ func (r *looking) reload(t *testing.T) string {
 	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	var size string
+	return r.read(t, said)
+}
+
+// read waits until it says, after so much else, that it has read the files.
+func (r *looking) read(t *testing.T, after int) (size string) {
+	t.Helper()
 	eventually(t, "rbldnsd has read the files", func(context.Context) error {
-		words := r.log.String()[said:]
+		words := r.log.String()[after:]
 		m := datasetSize.FindStringSubmatch(words)
 		if m == nil || !strings.Contains(words, "zones reloaded") {
 			return fmt.Errorf("it says %q", words)
