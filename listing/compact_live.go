@@ -119,7 +119,7 @@ func (w *writer) exchange(c *compaction, fresh *bolt.DB) (used bool, size int64,
 	}
 	maps.Copy(c.stale, since)
 	err = guard(func() error {
-		defer func() { _ = live.Rollback() }() // of a reader it cannot fail
+		defer w.release(live)
 		return fresh.Update(c.apply(live))
 	})
 	if err == nil {

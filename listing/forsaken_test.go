@@ -18,6 +18,11 @@ func TestSpoiltAsItBegins(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.list(time.Time{}, "192.0.2.1")
+	s.stop()
+	store, err := listing.Open(s.path, listing.Options{Settings: eager()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.OpenFile(s.path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -26,9 +31,10 @@ func TestSpoiltAsItBegins(t *testing.T) {
 	if _, err := f.WriteAt(make([]byte, 2*os.Getpagesize()), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Begin(); !errors.Is(err, listing.ErrDamaged) {
+	if err := store.Begin(); !errors.Is(err, listing.ErrDamaged) {
 		t.Fatalf("a transaction on no meta page: %v", err)
 	}
+	s = run(t, s.path, store)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 3 {

@@ -138,6 +138,15 @@ func (s *Store) transaction(write bool) (*bolt.Tx, error) {
 	return tx, err
 }
 
+// release ends a transaction that read, unless nobody may touch its database again.
+func (s *Store) release(tx *bolt.Tx) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if !s.forsaken.Load() {
+		_ = tx.Rollback() // of a reader it cannot fail
+	}
+}
+
 // closeFile closes the database, unless nobody may touch it again.
 func (s *Store) closeFile() error {
 	db := s.db

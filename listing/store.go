@@ -185,7 +185,7 @@ func (s *Store) view(fn func(tx *bolt.Tx, now time.Time) error) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = tx.Rollback() }() // of a reader it cannot fail
+		defer s.release(tx)
 		return fn(tx, s.now())
 	})
 }
