@@ -139,9 +139,9 @@ func (s *Store) transaction(write bool) (*bolt.Tx, error) {
 }
 
 // release ends a transaction that read, unless nobody may touch its database again.
+// It takes no lock: the end of a transaction waits while its database is closed,
+// which is that from before a compaction, perhaps, and others go on with the new one.
 func (s *Store) release(tx *bolt.Tx) {
-	s.starting.Lock()
-	defer s.starting.Unlock()
 	if !s.forsaken.Load() {
 		_ = tx.Rollback() // of a reader it cannot fail
 	}
