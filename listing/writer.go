@@ -233,6 +233,7 @@ func (w *writer) observeGroup(group []*request) {
 		}
 		return nil
 	})
+	w.metrics.groups.Observe(float64(len(group)))
 	for i, r := range group {
 		if err != nil {
 			replies[i] = reply{err: err}
@@ -242,7 +243,6 @@ func (w *writer) observeGroup(group []*request) {
 		w.metrics.observed(r, replies[i])
 		r.reply <- replies[i]
 	}
-	w.metrics.groups.Observe(float64(len(group)))
 }
 
 // orderAlone does one order in a transaction of its own.
