@@ -8,7 +8,7 @@ const (
 	// a disk is not always equally fast.
 	stepTime = 5 * time.Millisecond
 	// mostStep bounds a step on a disk that takes no time at all.
-	mostStep = 512
+	mostStep = 256
 	// firstStep is the size of a step before any was measured.
 	firstStep = 32
 	// leastStep is done however long it takes: a slow disk is slow for one thing,

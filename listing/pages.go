@@ -92,9 +92,6 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 		return fmt.Errorf("map %s: %w", f.Name(), err)
 	}
 	defer release()
-	if err := steadyMeta(data); err != nil {
-		return err
-	}
 	size := uint64(tx.DB().Info().PageSize)
 	p := pages{data: data, size: size, end: uint64(tx.Size()) / size, look: lookDeep}
 	p.seen = make([]uint64, p.end/64+1)
@@ -111,8 +108,14 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 }
 
 // steadyMeta looks at the meta pages of a file that is written to: what is found in
-// the middle of a write is not found again.
-func steadyMeta(data []byte) (err error) {
+// the middle of a write is not found again. It may wait, so no transaction may be
+// open meanwhile, for whose end the writer might wait.
+func steadyMeta(f *os.File) error {
+	data, release, err := mapFile(f)
+	if err != nil {
+		return fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	defer release()
 	for range 3 {
 		if _, err = newestMeta(data); err == nil {
 			return nil

@@ -97,6 +97,13 @@ func (s *Store) Examine() (Verdict, error) {
 		return v, err
 	}
 	defer f.Close()
+	if err := guard(func() error { return steadyMeta(f) }); err != nil {
+		if !errors.Is(err, ErrDamaged) {
+			return v, err
+		}
+		v.damage("pages", "", "", err.Error())
+		return v, nil
+	}
 	err = s.view(func(tx *bolt.Tx, now time.Time) error {
 		if err := sameFile(f, s.path); err != nil {
 			return err // then the transaction may be one of another file

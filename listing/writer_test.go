@@ -264,11 +264,11 @@ func TestExpiryInSteps(t *testing.T) {
 		time.Sleep(time.Hour + time.Second)
 		s.want()
 		changes, err := collected(s.Journal(from))
-		if err != nil || len(changes) < 5 {
+		if err != nil || len(changes) < 10 {
 			t.Errorf("%d steps: %v", len(changes), err)
 		}
 		for _, c := range changes {
-			if len(c.Removed) > 512 {
+			if len(c.Removed) > 256 {
 				t.Errorf("a step ends %d", len(c.Removed))
 			}
 		}
