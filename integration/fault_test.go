@@ -179,9 +179,7 @@ func TestFullDisk(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	addresses(t)
-	s := newSite(t, quick)
-	disk := newStateDisk(t, s, "2m")
+	s, disk := newStateDisk(t, "2m")
 	d := s.start()
 	stored := []message{bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66")}
 	d.mustDeliver(t, stored...)

@@ -171,34 +171,19 @@ zone:
 }
 
 func knotPrimary(dir string, port int, file string, zones []string) string {
-	return fmt.Sprintf(`server:
-    listen: 127.0.0.1@%[2]d
-    rundir: "%[1]s"
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: "%[1]s"
-log:
-  - target: stderr
-    any: notice
-key:
-  - id: %[3]s
-    algorithm: hmac-sha256
-    secret: %[4]s
-acl:
+	return knotHead(dir, port) + fmt.Sprintf(`acl:
   - id: transfer
-    key: %[3]s
+    key: %[2]s
     action: transfer
 zone:
-  - domain: %[6]s
+  - domain: %[4]s
     storage: "%[1]s"
-    file: "%[5]s"
+    file: "%[3]s"
     acl: transfer
     zonefile-sync: -1
     zonefile-load: difference
     journal-content: changes
-`, dir, port, transferKey, transferSecret, file, zones[0])
+`, dir, transferKey, file, zones[0])
 }
 
 func namedPrimary(dir string, port int, file string, zones []string) string {

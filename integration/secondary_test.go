@@ -64,9 +64,9 @@ key:
 	return b.String()
 }
 
-func knotConf(dir string, port int, primary string, zones []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `server:
+// knotHead is what a Knot says whether it is a primary or a secondary.
+func knotHead(dir string, port int) string {
+	return fmt.Sprintf(`server:
     listen: 127.0.0.1@%[2]d
     rundir: "%[1]s"
     udp-workers: 1
@@ -81,13 +81,19 @@ key:
   - id: %[3]s
     algorithm: hmac-sha256
     secret: %[4]s
-remote:
+`, dir, port, transferKey, transferSecret)
+}
+
+func knotConf(dir string, port int, primary string, zones []string) string {
+	var b strings.Builder
+	b.WriteString(knotHead(dir, port))
+	fmt.Fprintf(&b, `remote:
   - id: primary
-    address: %[5]s
-    key: %[3]s
+    address: %[3]s
+    key: %[2]s
 acl:
   - id: notify
-    key: %[3]s
+    key: %[2]s
     action: notify
 template:
   - id: default
@@ -95,7 +101,7 @@ template:
     zonefile-sync: -1
     journal-content: none
 zone:
-`, dir, port, transferKey, transferSecret, strings.Replace(primary, ":", "@", 1))
+`, dir, transferKey, strings.Replace(primary, ":", "@", 1))
 	for _, zone := range zones {
 		fmt.Fprintf(&b, "  - domain: %s\n    master: primary\n    acl: notify\n", zone)
 	}

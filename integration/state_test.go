@@ -206,16 +206,19 @@ type stateDisk struct {
 	site *site
 }
 
-// newStateDisk mounts one of a size, such as 16m. The test must be isolated.
-func newStateDisk(t *testing.T, s *site, size string) *stateDisk {
+// newStateDisk makes a site whose state is on one of a size, such as 16m, in a
+// network of addresses that list. The test must be isolated.
+func newStateDisk(t *testing.T, size string) (*site, *stateDisk) {
 	t.Helper()
+	addresses(t)
+	s := newSite(t, quick)
 	if err := os.Mkdir(s.state, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", s.state, "tmpfs", 0, "size="+size); err != nil {
 		t.Fatalf("mount a file system of %s: %v", size, err)
 	}
-	return &stateDisk{s}
+	return s, &stateDisk{s}
 }
 
 // readOnly says whether anything may be written to it.
@@ -279,9 +282,7 @@ func TestReadOnlyState(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	addresses(t)
-	s := newSite(t, quick)
-	disk := newStateDisk(t, s, "16m")
+	s, disk := newStateDisk(t, "16m")
 	d := s.start()
 	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"))
 	d.stop()
@@ -309,9 +310,7 @@ func TestCareOnFullDisk(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	addresses(t)
-	s := newSite(t, quick)
-	disk := newStateDisk(t, s, "8m")
+	s, disk := newStateDisk(t, "8m")
 	d := s.start()
 	d.mustDeliver(t, bounceFrom("192.0.2.66"), bounceFrom("192.0.2.66"))
 	good := filepath.Join(s.dir, "good.backup") // on another disk
