@@ -19,7 +19,8 @@ const (
 
 // SpamRun is the mail that observations answer which had the same subject and led
 // to the same place: what a spammer sent in the names of others. It is
-// information for whoever defends against that mail, and lists nobody.
+// information for the operator, and lists nobody; what others may be told of it is
+// a [PublicRun].
 type SpamRun struct {
 	Subject      ID           `json:"subject,omitzero"` // keyed hash; zero when the subject did not come back
 	URLHost      string       `json:"url_host"`         // the first host of a URL in it; empty when there was none
@@ -58,18 +59,8 @@ type runGroup struct {
 func (s *Store) SpamRuns(ctx context.Context, since time.Time, most int) (SpamRuns, error) {
 	out := SpamRuns{Since: since.UTC().Truncate(time.Second), Runs: []SpamRun{}}
 	groups := make(map[runID]*runGroup)
-	var next []byte
-	for first := true; first || next != nil; first = false {
-		if ctx.Err() != nil {
-			return out, context.Cause(ctx)
-		}
-		err := s.view(func(tx *bolt.Tx, _ time.Time) error {
-			next = out.scan(tx, groups, next)
-			return nil
-		})
-		if err != nil {
-			return out, err
-		}
+	if err := s.observed(ctx, out.Since, func(o *Observation) { out.add(groups, o) }); err != nil {
+		return out, err
 	}
 	for _, g := range groups {
 		g.Originals = len(g.originals)
@@ -84,15 +75,33 @@ func (s *Store) SpamRuns(ctx context.Context, since time.Time, most int) (SpamRu
 	return out, nil
 }
 
-// scan counts some observations from a key on, and returns where to go on: nil
-// when there are no more.
-func (r *SpamRuns) scan(tx *bolt.Tx, groups map[runID]*runGroup, from []byte) (next []byte) {
+// observed reads the observations since a moment that were not revoked, in steps.
+func (s *Store) observed(ctx context.Context, since time.Time, each func(*Observation)) error {
+	var next []byte
+	for first := true; first || next != nil; first = false {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		err := s.view(func(tx *bolt.Tx, _ time.Time) error {
+			next = observedFrom(tx, next, since, each)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// observedFrom reads some observations from a key on, and returns where to go on:
+// nil when there are no more.
+func observedFrom(tx *bolt.Tx, from []byte, since time.Time, each func(*Observation)) (next []byte) {
 	cursor, lex := tx.Bucket(bucketObservations).Cursor(), newLexicon(tx)
 	key, value := cursor.Seek(from)
 	for n := 0; key != nil && n < scanLimit; n++ {
-		if _, rest, ok := cutPrefix(key); ok && len(rest) >= timeBytes && !timeOf(rest).Before(r.Since) {
+		if _, rest, ok := cutPrefix(key); ok && len(rest) >= timeBytes && !timeOf(rest).Before(since) {
 			if o, err := decodeObservation(lex, key, value); err == nil && o.Revoked == 0 {
-				r.add(groups, &o)
+				each(&o)
 			}
 		}
 		key, value = cursor.Next()

@@ -30,8 +30,9 @@ or what somebody made it believe. Subjects are kept as keyed hashes only, and an
 operator who knows the key's server can tell that two are the same, not what they
 said.
 
---json prints a run a line. With http.origins the same is a feed for others, at
-/origins.jsonl of the web server.`,
+--json prints a run a line. With http.origins there is a feed for others, at
+/origins.jsonl of the web server. It has only what was seen at traps of several
+domains, so that nobody finds traps by it.`,
 		Example: `  backscatter origins --since 30d --most 5`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

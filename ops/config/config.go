@@ -66,7 +66,7 @@ type DNS struct {
 // HTTP configures the web server.
 type HTTP struct {
 	Listen  string `key:"listen" restart:"yes" doc:"Address with port. Empty turns the web server off."`
-	Origins bool   `key:"origins" doc:"Tell everybody the spam that was answered to forged senders, and where it came from, at /origins.jsonl (see 'backscatter origins')."`
+	Origins bool   `key:"origins" doc:"Tell everybody which spam was answered to forged senders, and where it came from, at /origins.jsonl: less than 'backscatter origins' does, and a day later, so that nobody finds traps by it."`
 
 	Poll []netip.Prefix `key:"poll" restart:"yes" doc:"Who may fetch what changed since a serial, at /changes?since=SERIAL, and what left the list in the past 30 days, at /removals: addresses and prefixes. Empty is nobody."`
 }

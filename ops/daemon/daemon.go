@@ -150,7 +150,7 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	d.web = web.New(web.Options{
 		Lookup:  d.store,
 		Policy:  func() []string { return d.store.Settings().Policy.Text() },
-		Origins: d.origins,
+		Origins: d.origins(),
 		List:    &web.List{To: c.HTTP.Poll, Zones: d.zones, Snapshot: d.store.Snapshot, Compare: d.store.Compare, Changes: d.store.Changes},
 		Contact: d.contact,
 		Ready:   d.NotReady,

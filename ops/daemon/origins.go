@@ -5,17 +5,18 @@ import (
 	"time"
 
 	"backscatter/listing"
+	"backscatter/ops/web"
 )
 
 // feedRuns is how many spam runs the feed has.
 const feedRuns = 1000
 
-// origins returns the spam runs of the window, and whether they are for everybody.
-func (d *Daemon) origins(ctx context.Context) ([]listing.SpamRun, bool, error) {
-	c := d.rules.Load().config
-	if !c.HTTP.Origins {
-		return nil, false, nil
+// origins returns the feed of the spam runs of the policy's window.
+func (d *Daemon) origins() *web.Origins {
+	return &web.Origins{
+		Public: func() bool { return d.rules.Load().config.HTTP.Origins },
+		Runs: func(ctx context.Context) ([]listing.PublicRun, error) {
+			return d.store.PublicRuns(ctx, time.Now(), d.rules.Load().config.Policy.Window, feedRuns)
+		},
 	}
-	all, err := d.store.SpamRuns(ctx, time.Now().Add(-c.Policy.Window), feedRuns)
-	return all.Runs, true, err
 }

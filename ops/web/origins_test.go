@@ -3,11 +3,13 @@ package web_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,20 +17,28 @@ import (
 	"backscatter/ops/web"
 )
 
+// newFeed returns a server with a feed of what is read, if that is public.
+func newFeed(public *atomic.Bool, runs func(context.Context) ([]listing.PublicRun, error)) *fixture {
+	f := newFixture()
+	f.server = web.New(web.Options{
+		Lookup: f.lookup, Policy: f.server.Policy, Contact: f.server.Contact, Ready: f.server.Ready, Logger: f.server.Logger, Metrics: prometheus.NewRegistry(),
+		Origins: &web.Origins{Public: public.Load, Runs: runs},
+	})
+	return f
+}
+
 // The feed is a line of JSON for each run, and whoever has it is told so.
 func TestOriginsFeed(t *testing.T) {
 	t.Parallel()
-	f := newFixture()
-	public, read := true, 0
-	f.server = web.New(web.Options{
-		Lookup: f.lookup, Policy: f.server.Policy, Contact: f.server.Contact, Ready: f.server.Ready, Logger: f.server.Logger, Metrics: prometheus.NewRegistry(),
-		Origins: func(context.Context) ([]listing.SpamRun, bool, error) {
-			read++
-			return []listing.SpamRun{
-				{URLHost: "pills.example", First: time.Unix(1, 0).UTC(), Last: time.Unix(2, 0).UTC(), Observations: 2, Originals: 1, Origins: []netip.Addr{netip.MustParseAddr("198.51.100.1")}},
-				{URLHost: "casino.example"},
-			}, public, nil
-		},
+	var public atomic.Bool
+	public.Store(true)
+	read := 0
+	f := newFeed(&public, func(context.Context) ([]listing.PublicRun, error) {
+		read++
+		return []listing.PublicRun{
+			{Domain: "pills.example", First: "2026-11-20", Last: "2026-11-21", Observations: 10, Origins: []netip.Addr{netip.MustParseAddr("198.51.100.1")}},
+			{Domain: "casino.example"},
+		}, nil
 	})
 	w := f.get("/origins.jsonl")
 	etag := w.Header().Get("ETag")
@@ -36,8 +46,8 @@ func TestOriginsFeed(t *testing.T) {
 	if w.Code != http.StatusOK || len(lines) != 2 || len(etag) < 10 || w.Header().Get("Content-Type") != "application/jsonl" {
 		t.Fatalf("%d %v\n%s", w.Code, w.Header(), w.Body)
 	}
-	var run listing.SpamRun
-	if err := json.Unmarshal([]byte(lines[0]), &run); err != nil || run.URLHost != "pills.example" || run.Observations != 2 || len(run.Origins) != 1 {
+	var run listing.PublicRun
+	if err := json.Unmarshal([]byte(lines[0]), &run); err != nil || run.Domain != "pills.example" || run.Observations != 10 || len(run.Origins) != 1 {
 		t.Errorf("%v %+v", err, run)
 	}
 	if w := f.get("/origins.jsonl", "If-None-Match", etag); w.Code != http.StatusNotModified || w.Body.Len() > 0 {
@@ -46,10 +56,45 @@ func TestOriginsFeed(t *testing.T) {
 	if w := f.get("/origins.jsonl", "If-None-Match", `"else"`); w.Code != http.StatusOK || read != 1 {
 		t.Errorf("to who has another: %d, read %d times", w.Code, read)
 	}
+	// A reload that takes it back takes back what was made, too.
+	public.Store(false)
+	if w := f.get("/origins.jsonl"); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "pills") {
+		t.Errorf("what is for nobody any more: %d %s", w.Code, w.Body)
+	}
+}
 
-	public = false
-	f.server = web.New(web.Options{Lookup: f.lookup, Logger: f.server.Logger, Metrics: prometheus.NewRegistry(), Origins: f.server.Origins})
-	if w := f.get("/origins.jsonl"); w.Code != http.StatusNotFound {
-		t.Errorf("what is for nobody: %d %s", w.Code, w.Body)
+// Who asks and goes away does not end the reading that others wait for, and has
+// made the feed for them; who waits and goes away need not wait.
+func TestOriginsFeedIsShared(t *testing.T) {
+	t.Parallel()
+	var public atomic.Bool
+	public.Store(true)
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	var read atomic.Int32
+	f := newFeed(&public, func(ctx context.Context) ([]listing.PublicRun, error) {
+		read.Add(1)
+		close(reading)
+		<-goOn
+		return []listing.PublicRun{{Domain: "pills.example"}}, context.Cause(ctx)
+	})
+	ask := func(ctx context.Context) chan *httptest.ResponseRecorder {
+		done := make(chan *httptest.ResponseRecorder, 1)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/origins.jsonl", nil).WithContext(ctx)
+		go func() { f.server.ServeHTTP(w, r); done <- w }()
+		return done
+	}
+	first, leave := context.WithCancelCause(t.Context())
+	a := ask(first)
+	<-reading
+	second, leaveToo := context.WithCancel(t.Context())
+	b, c := ask(second), ask(t.Context())
+	leaveToo()
+	<-b // while it is still read
+	leave(errors.New("the client has gone"))
+	close(goOn)
+	<-a
+	if w := <-c; w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "pills.example") || read.Load() != 1 {
+		t.Errorf("who stayed gets %d %s, after %d readings", w.Code, w.Body, read.Load())
 	}
 }

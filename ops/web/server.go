@@ -27,7 +27,7 @@ type Lookup interface {
 type Options struct {
 	Lookup  Lookup              // nil: there is no look-up page, and monitors alone are answered
 	Policy  func() []string     // the rule in force, in publishable words
-	Origins Origins             // nil: there is no feed of them
+	Origins *Origins            // nil: there is no feed of them
 	List    *List               // nil: nobody polls the list
 	Contact func() string       // mailbox to write to about a listing
 	Ready   func() []string     // why the daemon is not ready; none when it is
@@ -60,7 +60,7 @@ func New(o Options) *Server {
 		s.mux.HandleFunc("GET /removals", p.guarded(p.removals))
 	}
 	if o.Origins != nil {
-		s.mux.HandleFunc("GET /origins.jsonl", s.feed(&feed{origins: o.Origins}))
+		s.mux.HandleFunc("GET /origins.jsonl", s.feed(newFeed(*o.Origins)))
 	}
 	return s
 }
