@@ -97,14 +97,7 @@ func (a *app) configCommand() *cobra.Command {
 		Example: "  backscatter config check",
 	}, "check, print, example or reference")
 	cmd.AddCommand(
-		&cobra.Command{
-			Use:     "check [FILE]",
-			Short:   "Say everything that is wrong with the configuration",
-			Long:    "Read the configuration as serve would, and say everything that is wrong with it, each with its line. Exit code 2 when something is.",
-			Example: "  backscatter config check",
-			Args:    atMostOneFile,
-			RunE:    a.configCheck,
-		},
+		a.configCheckCommand(),
 		&cobra.Command{
 			Use:     "print [FILE]",
 			Short:   "Print the configuration in force, defaults included",
@@ -148,26 +141,6 @@ func (a *app) configOf(args []string) (*config.Config, error) {
 		return config.Load(args[0])
 	}
 	return a.loadConfig()
-}
-
-func (a *app) configCheck(_ *cobra.Command, args []string) error {
-	c, err := a.configOf(args)
-	if err != nil {
-		return err
-	}
-	for _, warning := range c.Warnings() {
-		fmt.Fprintf(a.err, "backscatter: warning: %s\n", warning)
-	}
-	// The keys may be on another machine than the one on which this is checked.
-	if err := c.CheckKeys(); err != nil {
-		fmt.Fprintf(a.err, "backscatter: warning: the server will not start: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	where := c.File
-	if where == "" {
-		where = "no file; the defaults"
-	}
-	_, err = fmt.Fprintf(a.out, "%s: ok\n", where)
-	return err
 }
 
 func (a *app) versionCommand() *cobra.Command {

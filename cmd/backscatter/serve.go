@@ -36,7 +36,8 @@ else copies an export into. It goes over to what the publisher has signed
 (mirror.key), whole, newer than what it has and not expired, and keeps what it has
 until then. With addresses of primaries in place of a folder it takes the zone
 (mirror.zone) from them as a secondary does: AXFR, then IXFR as they tell of changes,
-signed with mirror.transfer_key. SIGHUP has it look at once.
+signed with mirror.transfer_key. SIGHUP or 'backscatter reload' has it look at once
+and opens its log of questions anew; a changed configuration needs a restart.
 
 --demo runs a server that can list documentation addresses, with a temporary
 state, hands it a few sample bounces over SMTP, and prints what to try.`,
@@ -144,23 +145,24 @@ func (a *app) serveMirror(ctx context.Context, from string) error {
 	if err != nil {
 		return err
 	}
-	_, primaries := daemon.Primaries(from)
-	switch {
-	case primaries && c.Mirror.Zone == "":
-		return usageError("serve --mirror: set mirror.zone to the zone that the primaries have")
-	case !primaries && c.Mirror.Key == "" && !c.Mirror.Unsigned:
-		return usageError("serve --mirror: set mirror.key to the publisher's public key, or mirror.unsigned where only you can write the folder")
+	if err := checkMirror(c, from); err != nil {
+		return err
 	}
 	m, err := daemon.NewMirror(daemon.MirrorOptions{
-		Config: c, From: from, Version: version, Logger: newLogger(a.err, c.LogLevel(), c.Log.Format),
+		Config: c, Load: func() (*config.Config, error) { return config.Load(a.configFile) },
+		From: from, Version: version, Logger: newLogger(a.err, c.LogLevel(), c.Log.Format),
 	})
 	if err != nil {
 		return err
 	}
 	makeRoom(m.Threads())
 	err = runWithSignals(ctx, func(ctx context.Context) error { return m.Run(ctx, nil) }, map[os.Signal]func(context.Context){
-		syscall.SIGHUP:  func(context.Context) { m.Look() },
-		syscall.SIGUSR2: m.Restart,
+		syscall.SIGHUP: func(ctx context.Context) {
+			_, _ = m.Reload(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGHUP"})
+		},
+		syscall.SIGUSR2: func(ctx context.Context) {
+			_ = m.Restart(ctx, listing.Actor{UID: -1, Name: "signal", Via: "SIGUSR2"})
+		},
 	})
 	return succeed(ctx, err, &m.Successor)
 }

@@ -31,9 +31,12 @@ A running daemon reads its store itself, and nothing is changed; a file is read
 here, and its pages in a process of their own, since a damaged one can end it.
 
 Of an export in a folder it checks signature, age and expiry, every file against the
-manifest, and that a mirror can read it; of a live server, asked over the DNS, serial
-and age, the test points, and --against an export samples of listed and unlisted
-addresses. Both print one line, for monitors.
+manifest, and that a mirror can read it; of a live server, asked over the DNS, that it
+has the zone, and its test points, and --against an export its serial, the number of
+its entries, and samples of listed and unlisted addresses. The publisher and its own
+mirrors tell how old their list is. Other servers do not; their age is known only
+--against an export of the same serial, and with --max-age they fail without one.
+Both print one line, for monitors.
 
 --repair makes anew, with no daemon running, what can be derived: the expiry index,
 the identities, counts, digest; it begins a broken journal anew. Where that is not

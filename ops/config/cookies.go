@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,12 +99,16 @@ func WriteCookieSecrets(secrets []CookieSecret) string {
 	return b.String()
 }
 
-// checkCookies reads the file of secrets as the server does, if one is named.
+// checkCookies reads the file of secrets as the server does. Only our own may be
+// missing: the server makes it.
 func (c *Config) checkCookies() error {
-	name, ours := c.CookieFile()
-	if ours || !c.DNS.Cookies.Enabled {
+	if !c.DNS.Cookies.Enabled {
 		return nil
 	}
+	name, ours := c.CookieFile()
 	_, err := ReadCookieSecrets(name)
+	if ours && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }

@@ -89,13 +89,18 @@ func (g *Guarded) validate(p *problems, key string) {
 	}
 }
 
-// CheckKeys reads the files with keys as the server does at its start, and
-// tells what is wrong with them.
+// CheckKeys reads the files with keys as the server does at its start, looks at
+// the others that it opens then, and tells what is wrong with them.
 func (c *Config) CheckKeys() error {
 	_, err := c.guarded()
 	_, tls := c.Intake.SMTP.Certificate()
 	_, reports := c.Intake.Reports.Certificate()
-	return errors.Join(err, c.checkCookies(), tls, reports, c.checkTransferKeys())
+	return errors.Join(err, tls, reports, c.checkSigningKeys(), c.CheckMirrorKeys())
+}
+
+// CheckMirrorKeys does so for a mirror, which opens only some of them.
+func (c *Config) CheckMirrorKeys() error {
+	return errors.Join(c.checkCookies(), c.checkTransferKeys(), c.checkQueryLog())
 }
 
 func (c *Config) guarded() ([]evidence.Guarded, error) {

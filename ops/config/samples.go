@@ -1,10 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"backscatter/dnsd"
 )
@@ -77,6 +81,27 @@ func (c *Config) OpenQueryLog() (*dnsd.QueryLog, error) {
 	}
 	out.To = io.WriteCloser(f)
 	return out, nil
+}
+
+// checkQueryLog tells whether the log of questions can be opened, and leaves no
+// file behind: whoever checks the configuration may be another user than the server.
+func (c *Config) checkQueryLog() error {
+	to := c.DNS.QueryLog.To
+	if to == "" || to == ownLog {
+		return nil
+	}
+	at := to
+	err := unix.Access(to, unix.W_OK)
+	if errors.Is(err, fs.ErrNotExist) {
+		at = filepath.Dir(to)
+		err = unix.Access(at, unix.W_OK|unix.X_OK)
+	} else if info, stat := os.Stat(to); stat == nil && info.IsDir() {
+		err = unix.EISDIR
+	}
+	if err != nil {
+		return fmt.Errorf("dns.query_log.to: %s cannot be written: %w; make its folder, and let the daemon write there", quote(at), err)
+	}
+	return nil
 }
 
 // Tap returns where samples are sent as dnstap; nil when nowhere.

@@ -1,11 +1,22 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"backscatter/zonefile"
 )
+
+// checkSigningKeys reads the keys of all exports.
+func (c *Config) checkSigningKeys() error {
+	var errs []error
+	for i := range c.Exports {
+		_, err := c.Exports[i].SigningKey()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
 
 // SigningKey reads the key that signs the manifests of the export; nil when
 // there is none. With a passphrase this takes seconds.

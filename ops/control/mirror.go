@@ -1,7 +1,6 @@
 package control
 
 import (
-	"log/slog"
 	"net/http"
 	"time"
 )
@@ -21,11 +20,13 @@ type Mirror struct {
 }
 
 // NewMirrorServer returns the server of a daemon that has no store: it tells its
-// status, and refuses what needs one.
-func NewMirrorServer(status func() Status, logger *slog.Logger) *Server {
-	s := &Server{Options: Options{Status: status, Logger: logger}, mux: http.NewServeMux()}
+// status, reloads and restarts, and refuses what needs one.
+func NewMirrorServer(o Options) *Server {
+	s := &Server{Options: o, mux: http.NewServeMux()}
 	s.get("/v1/ping", func(*http.Request) (any, error) { return struct{}{}, nil })
 	s.get("/v1/status", func(*http.Request) (any, error) { return s.Status(), nil })
+	s.post("/v1/reload", s.reload)
+	s.post("/v1/restart", s.restart)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &Error{Code: CodeConflict, Message: "this daemon is a mirror and has no store; ask the publisher of the list"})
 	})

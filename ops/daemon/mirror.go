@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ import (
 // MirrorOptions are what a mirror is made of.
 type MirrorOptions struct {
 	Config  *config.Config
+	Load    func() (*config.Config, error) // reads the configuration anew, to tell at a reload that it has changed
 	From    string // where the list comes from: a folder that something else copies it into, or primaries
 	Version string
 	Logger  *slog.Logger
@@ -52,6 +54,8 @@ type Mirror struct {
 	source  source
 
 	secondaries *dnsd.Secondaries // who may take the zone from us, and may tell us of a new one
+
+	reloading sync.Mutex // held while the log of questions is opened anew
 
 	dns      *dnsd.Server
 	control  *control.Server
@@ -147,21 +151,11 @@ func (m *Mirror) bind(reg *prometheus.Registry) error {
 		return fmt.Errorf("mirror: a daemon runs at %s; give this one another folder with 'state:'", socket)
 	}
 	m.controlL, err = control.Listen(socket)
-	m.control = control.NewMirrorServer(m.Status, m.log.With("room", "control"))
+	m.control = control.NewMirrorServer(control.Options{
+		Status: m.Status, Reload: m.Reload, Restart: m.Restart, Logger: m.log.With("room", "control"),
+	})
 	m.web = web.New(web.Options{Ready: m.NotReady, Metrics: reg, Logger: m.log.With("room", "web")})
 	return err
-}
-
-// Look has the mirror look for something newer soon, and opens the log of
-// questions anew.
-func (m *Mirror) Look() {
-	m.source.Look()
-	sampled, err := openSamples(m.o.Config, m.o.Version)
-	if err != nil {
-		m.log.Warn("the former log of questions goes on", "err", err)
-		return
-	}
-	sampled.use(m.dns, sampled.tap)
 }
 
 // NotReady returns why the mirror has nothing to answer from, or nothing that is
@@ -249,7 +243,6 @@ func (m *Mirror) Run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		m.log.Info("stopping")
 	case <-m.asked:
-		m.log.Info("restarting")
 		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
 		return cmp.Or(stopAll(running, m.o.Config.ShutdownTimeout), ErrRestart)
 	case cause = <-failed:

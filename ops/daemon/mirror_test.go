@@ -52,7 +52,8 @@ func newMirror(t *testing.T, state, from string) (*daemon.Mirror, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return daemon.NewMirror(daemon.MirrorOptions{Config: c, From: from, Version: "test", Logger: slog.New(slog.DiscardHandler)})
+	load := func() (*config.Config, error) { return c, nil }
+	return daemon.NewMirror(daemon.MirrorOptions{Config: c, Load: load, From: from, Version: "test", Logger: slog.New(slog.DiscardHandler)})
 }
 
 // until polls a condition.
@@ -112,7 +113,9 @@ func TestMirror(t *testing.T) {
 	if err := os.WriteFile(manifest, good[:len(good)/2], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.Look()
+	if _, err := client.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
 	until(t, "the refusal is told", func() bool { return m.Status().Mirror.Error != "" })
 	if s := m.Status(); !s.Ready || s.Mirror.Serial != status.Mirror.Serial {
 		t.Errorf("%+v", s)

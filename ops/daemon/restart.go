@@ -37,13 +37,14 @@ type Successor struct {
 func newSuccessor() Successor { return Successor{asked: make(chan struct{}, 1)} }
 
 // want makes Run end for a restart, unless the program on the disk refuses the
-// configuration, which it reads from a file; empty: from nowhere.
-func (s *Successor) want(ctx context.Context, server *dnsd.Server, file string) error {
+// configuration, which it reads from a file (empty: from nowhere), or the keys that
+// the configuration names: once Run has ended nobody is there to go on.
+func (s *Successor) want(ctx context.Context, server *dnsd.Server, file string, more ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("restart: find the program: %w", err)
 	}
-	arguments := []string{"config", "check"}
+	arguments := append([]string{"config", "check"}, more...)
 	if file != "" {
 		arguments = append(arguments, "--config", file)
 	}
@@ -102,10 +103,13 @@ func (d *Daemon) Restart(ctx context.Context, by listing.Actor) error {
 }
 
 // Restart has the program executed anew, in this process and with its DNS sockets.
-func (m *Mirror) Restart(ctx context.Context) {
-	if err := m.want(ctx, m.dns, m.o.Config.File); err != nil {
+func (m *Mirror) Restart(ctx context.Context, by listing.Actor) error {
+	if err := m.want(ctx, m.dns, m.o.Config.File, "--mirror", m.o.From); err != nil {
 		m.log.Warn("restart refused", "err", err)
+		return err
 	}
+	m.log.Info("restarting", "by", by.Name, "via", by.Via)
+	return nil
 }
 
 // giveWay ends the stages for a restart. The DNS is the last: it answers from
