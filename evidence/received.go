@@ -37,24 +37,27 @@ type Received struct {
 //	from HELO [ADDR] by …                 IMail
 //
 // The address is taken from where the host that wrote the line puts it, never
-// from what the client called itself. When two places disagree, there is none.
+// from what the client called itself. When two places disagree, there is none,
+// nor when parentheses do not stand where that host puts them: a HELO has no
+// white space, but it can open a comment and close one.
 func ParseReceived(value string) Received {
 	var r Received
 	value = value[:min(len(value), maxLine)]
-	tokens, date := tokenize(value)
+	tokens, date, cut := tokenize(value)
 	date, second, _ := strings.Cut(date, ";")
 	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
 		second, _, _ = strings.Cut(second, ";")
 		r.Date = parseDate(second)
 	}
 	var from []token
-	var sent bool
+	var sent, by bool
 	for i := 0; i < len(tokens); {
 		keyword := tokens[i].keyword()
 		clause := 1
 		for i+clause < len(tokens) && (tokens[i+clause].keyword() == "" || clause == 1 && keyword != "") {
 			clause++
 		}
+		by = by || keyword == "by"
 		switch rest := tokens[i+1 : i+clause]; keyword {
 		case "from":
 			if !sent {
@@ -68,7 +71,13 @@ func ParseReceived(value string) Received {
 		i += clause
 	}
 	r.connection(from, slices.ContainsFunc(tokens, token.literal))
-	r.Internal = !sent && !r.Local || !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
+	// A line whose end is not there has lost what its host wrote, and kept what
+	// the client wrote before it.
+	whole := by && !cut && !slices.ContainsFunc(from, token.glued)
+	if !whole {
+		r.Addr, r.PTR = netip.Addr{}, ""
+	}
+	r.Internal = !sent && !cut && !r.Local || whole && !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
 	return r
 }
 
@@ -76,6 +85,16 @@ func ParseReceived(value string) Received {
 type token struct {
 	text    string
 	comment bool
+	ends    bool // a comment with white space, or the end, behind it
+}
+
+// glued reports whether a token has parentheses where no host writes any: within
+// a word, or a comment that something else follows at once.
+func (t token) glued() bool {
+	if t.comment {
+		return !t.ends
+	}
+	return strings.ContainsAny(t.text, "()")
 }
 
 // literal reports whether the token names a mail system that writes a client
@@ -95,35 +114,44 @@ func (t token) keyword() string {
 	return ""
 }
 
+// maxTokens bounds the words and comments of one line.
+const maxTokens = 60
+
 // tokenize splits the value up to the first semicolon into words and comments
-// (RFC 5322 §3.2.2), which may be nested; behind it comes the date. What stands
-// further on tells nothing: a message that begins with a continuation line
-// could have put it there.
-func tokenize(value string) (tokens []token, date string) {
-	for i := 0; i < len(value) && len(tokens) < 60; {
-		switch value[i] {
-		case ' ', '\t', '\r', '\n', ')':
+// (RFC 5322 §3.2.2), which may be nested, by the white space between them; behind
+// it comes the date. What stands further on tells nothing: a message that begins
+// with a continuation line could have put it there. cut tells that a comment is
+// never closed, or that there are too many tokens.
+func tokenize(value string) (tokens []token, date string, cut bool) {
+	for i := 0; i < len(value); {
+		switch {
+		case white(value[i]):
 			i++
-		case '(':
+		case value[i] == ';':
+			return tokens, value[i+1:], false
+		case len(tokens) == maxTokens:
+			return tokens, "", true
+		case value[i] == '(':
 			end := commentEnd(value, i)
-			if end < 0 { // cut off, and half an address is another one
-				return tokens, ""
+			if end < 0 {
+				return tokens, "", true
 			}
-			tokens = append(tokens, token{text: strings.TrimSpace(value[i+1 : end]), comment: true})
+			text := strings.TrimSpace(value[i+1 : end])
 			i = end + 1
-		case ';':
-			return tokens, value[i+1:]
+			tokens = append(tokens, token{text: text, comment: true, ends: i == len(value) || white(value[i]) || value[i] == ';'})
 		default:
 			end := i
-			for end < len(value) && !strings.ContainsRune(" \t\r\n(;", rune(value[end])) {
+			for end < len(value) && !white(value[end]) && value[end] != ';' {
 				end++
 			}
 			tokens = append(tokens, token{text: value[i:end]})
 			i = end
 		}
 	}
-	return tokens, ""
+	return tokens, "", false
 }
+
+func white(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // commentEnd returns where the comment that begins at start is closed, -1 when
 // it never is.

@@ -74,6 +74,15 @@ func TestParseReceived(t *testing.T) {
 		{"ident that closes its comment", "from [192.0.2.66] (ident=x) (198.51.100.1) by mx.example with smtp (Exim 4.98) id 1", want{HELO: "[192.0.2.66]", By: "mx.example", With: "SMTP", ID: "1"}},
 		{"address that the limit cuts", "from " + strings.Repeat("h", 1980) + " (198.51.100.123) by mx.example", want{HELO: strings.Repeat("h", 1980)}},
 		{"comment that is never closed", "from h.example (ptr.example [192.0.2.66] by mx.example", want{HELO: "h.example"}},
+		{"helo that opens a comment", "from x([198.51.100.77])( (real.example [192.0.2.66])\n\tby relay.example (Haraka/3) with ESMTP id 1; Sat, 21 Nov 2026 10:00:00 +0000", want{HELO: "x([198.51.100.77])(", By: "relay.example", With: "ESMTP", ID: "1", Date: at}},
+		{"helo of many comments", "from x([198.51.100.77])" + strings.Repeat("(a)", 60) + " (real.example [192.0.2.66]) by relay.example", want{HELO: "x([198.51.100.77])" + strings.Repeat("(a)", 60), By: "relay.example"}},
+		{"helo that ends the line", "from x([198.51.100.77]); (real.example [192.0.2.66]) by relay.example", want{HELO: "x([198.51.100.77])"}},
+		{"helo with a clause in it", "from x([198.51.100.77])by(y); (real.example [192.0.2.66]) by relay.example", want{HELO: "x([198.51.100.77])by(y)"}},
+		{"helo with a comment, and an address behind it", "from x([198.51.100.77]) [192.0.2.66] by relay.example (SMTPD32-7.07)", want{HELO: "x([198.51.100.77])", By: "relay.example"}},
+		{"helo that closes its comment", "from ptr.example (HELO x)(198.51.100.77) (192.0.2.66) by relay.example", want{HELO: "x", By: "relay.example"}},
+		{"helo that closes the comment of the address", "from [198.51.100.77]) ([198.51.100.77]) [192.0.2.66]) by relay.example", want{HELO: "[198.51.100.77])", By: "relay.example"}},
+		{"a comment alone that is never closed", "(from x", want{}},
+		{"too many tokens", "from x (p.example [192.0.2.66]) by relay.example with SMTP" + strings.Repeat(" (a)", 60), want{HELO: "x", By: "relay.example", With: "SMTP"}},
 		{"helo with a keyword", "from by (ptr.example [192.0.2.66]) by mx.example", want{Addr: addr("192.0.2.66"), HELO: "by", PTR: "ptr.example", By: "mx.example"}},
 		{"account with an address", "from [192.0.2.66] (account a@198.51.100.1 HELO h.example) by mx.example (CommuniGate Pro SMTP 6.1)", want{Addr: addr("192.0.2.66"), HELO: "h.example", By: "mx.example"}},
 		{"continued by the sender", "from [198.51.100.1] by odd.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000 (Exim 4.98) by evil.example; 1 Jan 2020 00:00:00 +0000", want{HELO: "[198.51.100.1]", By: "odd.example", With: "SMTP", Date: at}},
@@ -100,6 +109,10 @@ func TestParseReceived(t *testing.T) {
 func FuzzParseReceived(f *testing.F) {
 	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000")
 	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)")
+	f.Add("x([198.51.100.77])(")
+	f.Add("[198.51.100.77])")
+	f.Add("x)(198.51.100.77)((")
+	f.Add("x(y)by[198.51.100.77];" + strings.Repeat("(a)", 60))
 	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000")
 	f.Fuzz(func(t *testing.T, line string) {
 		r := evidence.ParseReceived(line)
@@ -107,9 +120,12 @@ func FuzzParseReceived(f *testing.F) {
 			t.Errorf("address %s is not in its plain form", r.Addr)
 		}
 		// A name that a client calls itself must not move the address: whatever
-		// has no space and no bracket, as trusted hosts write it.
+		// has no white space, as trusted hosts write it.
 		if helo := strings.Map(heloRune, line); helo != "" {
 			for _, form := range []string{
+				"from HELO [192.0.2.66] by mx.example (SMTPD32-7.07) id A1",
+				"from HELO (HELO [192.0.2.66]) by mx.example (MDaemon PRO v24.0.0) with ESMTP id 1",
+				"from ptr.example (EHLO HELO) (192.0.2.66) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000",
 				"from HELO (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
 				"from ptr.example ([192.0.2.66]:25 helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
 				"from [192.0.2.66] (helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
@@ -129,7 +145,7 @@ func FuzzParseReceived(f *testing.F) {
 }
 
 func heloRune(r rune) rune {
-	if r <= ' ' || r > '~' || strings.ContainsRune("()<>;,\\\"", r) {
+	if r <= ' ' || r > '~' {
 		return -1
 	}
 	return r
