@@ -36,8 +36,9 @@ type CopierOptions struct {
 // Copier keeps a copy of a zone that primaries have, as a secondary does: it asks
 // them for the serial when the zone's SOA says so (RFC 1035 §3.3.13) and when it is
 // told (RFC 1996), and takes what changed (IXFR) or all (AXFR). What it answers from
-// is always one whole serial of a primary, and never an older one. When no primary
-// has confirmed it for the time that the SOA allows, it answers from nothing.
+// is always one whole serial of a primary, and it takes none that is older; only after
+// a crash it begins with what the disk has. When no primary has confirmed it for the
+// time that the SOA allows, it answers from nothing.
 type Copier struct {
 	o    CopierOptions
 	key  *key
@@ -133,7 +134,7 @@ func (c *Copier) Notify(from netip.Addr) {
 func (c *Copier) Begin(now time.Time) {
 	var err error
 	if c.newest, c.known, err = c.o.Keeper.Recall(); err != nil {
-		c.log.Error("it is not known which serial was the newest", "err", err)
+		c.log.Error("it is not known which serial was the newest, so that of the copy on the disk counts, if there is one", "err", err)
 	}
 	kept, err := c.o.Keeper.Load()
 	if err != nil {
@@ -147,9 +148,16 @@ func (c *Copier) Begin(now time.Time) {
 		c.log.Warn("the copy on the disk is of another zone", "is", zone)
 		return
 	}
-	// One that was written before the newest was in force may be answered from
-	// until that is taken again, which is at once.
-	if kept, err = kept.ConfirmedAt(c.newest.Confirmed); err != nil {
+	// One that was written before the newest was in force may be answered from until
+	// that is taken again, which is at once; but nobody has confirmed it since.
+	own := zonefile.Confirmation{Serial: kept.Snapshot.Serial(), Confirmed: kept.Manifest.Created}
+	switch {
+	case !c.known: // what was written is at least not to be gone behind
+		c.newest, c.known = own, true
+	case c.newest.Serial == own.Serial:
+		own = c.newest
+	}
+	if kept, err = kept.ConfirmedAt(own.Confirmed); err != nil {
 		c.tell(err)
 		return
 	}
@@ -189,12 +197,12 @@ func (c *Copier) wait(now time.Time) time.Duration {
 		return min(firstRetry<<min(c.failures, 10), lastRetry)
 	}
 	z := copied.Zones.All()[0]
-	wait := c.newest.Confirmed.Add(z.Refresh).Sub(now)
+	wait := z.Copied.Add(z.Refresh).Sub(now)
 	if c.failures > 0 {
 		wait = z.Retry
 	}
 	if !c.expired.Load() {
-		wait = min(wait, c.newest.Confirmed.Add(z.Expire).Sub(now))
+		wait = min(wait, z.Copied.Add(z.Expire).Sub(now))
 	}
 	return max(0, wait)
 }
@@ -255,7 +263,7 @@ func (c *Copier) order() []netip.AddrPort {
 	}
 	var first, rest []netip.AddrPort
 	for _, p := range c.o.Primaries {
-		if p.Addr().Unmap() == *from {
+		if peer(p.Addr()) == *from {
 			first = append(first, p)
 		} else {
 			rest = append(rest, p)
@@ -294,7 +302,10 @@ func (c *Copier) ask(ctx context.Context, primary netip.AddrPort) (changed bool,
 	if err := c.admit(next.Snapshot.Serial()); err != nil {
 		return false, err
 	}
-	return true, c.accept(next, time.Now())
+	if err := c.accept(next, time.Now()); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // admit refuses a serial that is older than what was in force before.

@@ -354,6 +354,12 @@ func TestCopierRefuses(t *testing.T) {
 		want   string
 	}{
 		"an older serial": {honest(z, lasting(999)), "serial 999 is older than serial 1000"},
+		"an older serial for what changed": {soaOnly(func(q *dns.Msg) [][]byte {
+			if q.Question[0].Qtype == dns.TypeIXFR {
+				return [][]byte{message(q, z.SOA(999))}
+			}
+			return honest(z, lasting(999))(q)
+		}), "serial 999 is older than serial 1000"},
 		"a refusal": {func(q *dns.Msg) [][]byte {
 			m := new(dns.Msg).SetRcode(q, dns.RcodeRefused)
 			packet, _ := m.Pack()

@@ -97,8 +97,12 @@ func (x *exchange) changes(c *zonefile.Copy, forbidden func(netip.Prefix) error,
 	if err != nil || !ok {
 		return nil, Incremental, errors.Join(err, errors.New("it does not begin with the SOA"))
 	}
-	// An SOA alone says that there is nothing newer (§2).
+	// An SOA alone says that there is nothing newer (§2). Who is behind us knows
+	// nothing of what we have.
 	if order, ok := listing.CompareSerial(soa.Serial, have.Serial); x.left == 0 && (!ok || order <= 0) {
+		if soa.Serial != have.Serial {
+			return nil, Incremental, fmt.Errorf("it has serial %d, and we have %d", soa.Serial, have.Serial)
+		}
 		return nil, Current, errCurrent
 	}
 	second, err := x.next()

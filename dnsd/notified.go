@@ -29,6 +29,10 @@ func (s *Secondaries) Taking(from Sources) (*Secondaries, error) {
 		return nil, err
 	}
 	from.Zone = sharingName(from.Zone)
+	from.From = slices.Clone(from.From)
+	for i, addr := range from.From {
+		from.From[i] = peer(addr)
+	}
 	return &Secondaries{keys: s.keys, zones: s.zones, sources: &sources{from, key}}, nil
 }
 
@@ -48,11 +52,15 @@ func (v *View) notified(q *request) reply {
 		return failure(Refused, dns.RcodeNotAuth, int(dns.ExtendedErrorCodeNotAuthoritative))
 	case q.qtype != dns.TypeSOA:
 		return failure(Refused, dns.RcodeFormatError, noError)
-	case !slices.Contains(s.From, v.Client.Unmap()), s.key != nil && s.key != signed: // §3.10
+	case !slices.Contains(s.From, peer(v.Client)), s.key != nil && s.key != signed: // §3.10
 		return failure(Refused, dns.RcodeRefused, int(dns.ExtendedErrorCodeProhibited))
 	}
 	return reply{kind: Notified, authoritative: true, always: true, extended: noError}
 }
 
 // hear passes on that there is something new.
-func (v *View) hear() { v.Secondaries.sources.Notify(v.Client.Unmap()) }
+func (v *View) hear() { v.Secondaries.sources.Notify(peer(v.Client)) }
+
+// peer returns an address as addresses of others are compared: not every way to us
+// tells the interface of a link-local one, and no prefix does.
+func peer(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

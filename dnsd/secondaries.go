@@ -116,7 +116,7 @@ func (s *Secondaries) allows(zone *zonefile.Zone, client netip.Addr, signed *key
 		return false
 	}
 	return slices.ContainsFunc(s.zones[sharingName(zone.Name)].allow, func(a allowance) bool {
-		within := func(p netip.Prefix) bool { return p.Contains(client) }
+		within := func(p netip.Prefix) bool { return p.Contains(peer(client)) }
 		return (a.key == nil || a.key == signed) && (len(a.from) == 0 || slices.ContainsFunc(a.from, within))
 	})
 }

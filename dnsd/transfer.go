@@ -66,7 +66,7 @@ func (v *View) transferOf(q *request) *transfer {
 	if q.seal != nil {
 		signed = q.seal.key
 	}
-	if !v.Secondaries.allows(zone, v.Client.Unmap(), signed) {
+	if !v.Secondaries.allows(zone, v.Client, signed) {
 		return nil
 	}
 	t := &transfer{q: *q, view: *v, zone: zone}
