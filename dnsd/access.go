@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"backscatter/zonefile"
+
 	"github.com/gaissmai/bart"
 	"github.com/miekg/dns"
 )
@@ -97,7 +99,7 @@ func (a *answerer) denied(addr netip.Addr) bool {
 // deny answers for an address to who is not told about it: that it is not
 // listed, or with the code of the rule. It is never REFUSED, which reaches mail
 // servers as SERVFAIL: some of them defer mail then, and all of them ask again.
-func (a *answerer) deny() {
+func (a *answerer) deny(kind zonefile.Kind) {
 	a.kind, a.extended, a.words = Denied, int(dns.ExtendedErrorCodeProhibited), a.zone.URL
 	if a.q.limit == exhausted {
 		a.kind = Limited
@@ -105,7 +107,7 @@ func (a *answerer) deny() {
 		a.replace(a.q.access.Code)
 		return
 	}
-	a.negative(a.kind == Denied && a.q.access.Action == Replace)
+	a.negative(kind.Exists() || a.kind == Denied && a.q.access.Action == Replace)
 	a.authority[0].Header().Ttl = min(limitedTTL, a.zone.NegativeSeconds()) // the lesser of this and MINIMUM counts (RFC 2308 §5)
 }
 

@@ -1,6 +1,8 @@
 package dnsd_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"backscatter/dnsd"
@@ -47,8 +49,22 @@ func dressed(name string, qtype uint16) map[string]struct {
 		"DO":              {packet: with(0x8000)},
 		"client's cookie": {packet: with(0x8000, cookieOption(firstCookie)...), owed: serverCookie},
 		"wrong cookie":    {packet: with(0x8000, cookieOption(wrongCookie)...)},
+		"unknown key":     {packet: raw(0, [4]uint16{1, 0, 0, 1}, q, signatureRR([]byte{0xC0, headerSize}, []byte{0}))},
+		"key's algorithm": {packet: raw(0, [4]uint16{1, 0, 0, 1}, q, signatureRR([]byte{0xC0, headerSize}, []byte{0xC0, headerSize}))},
 	}
 }
+
+const headerSize = 12
+
+// signatureRR returns a signature without a MAC (RFC 8945 §4.2).
+func signatureRR(name, algorithm []byte) []byte {
+	const rest = 16 // time, fudge, and no MAC, ID, error and other data
+	fixed := []byte{0, byte(dns.TypeTSIG), 0, byte(dns.ClassANY), 0, 0, 0, 0, 0, byte(len(algorithm) + rest)}
+	return slices.Concat(name, fixed, algorithm, make([]byte, rest))
+}
+
+// longestName takes 255 octets.
+var longestName = strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 61) + "."
 
 // forged are the questions that would be asked so, half of them for addresses of
 // IPv4 and half of IPv6, and how many octets may go out for one in.
@@ -63,6 +79,7 @@ var forged = []struct {
 	{"TXT", 3.5, dns.TypeTXT, []string{"66.2.0.192.bl.example.", nibbles("2001:db8:0:1::25")}},
 	{"ANY", 1.5, dns.TypeANY, []string{"66.2.0.192.bl.example.", nibbles("2001:db8:0:1::25")}},
 	{"refused", 1.0, dns.TypeA, []string{"www.example.net."}},
+	{"refused, the longest name", 1.0, dns.TypeA, []string{longestName}},
 	{"not implemented", 1.0, dns.TypeAXFR, []string{"bl.example."}},
 	{"NODATA", 0, dns.TypeNS, []string{"2.0.192.bl.example.", "8.b.d.0.1.0.0.2.bl.example."}},
 	{"the zone's own name", 0, dns.TypeNS, []string{soaAsk}},

@@ -86,6 +86,7 @@ func (v *View) respond(dst []byte, q *request, over Transport) ([]byte, Verdict)
 		return dst, verdict
 	}
 	r.spare(q, over)
+	q.spareSeal(over)
 	out, truncated, err := r.append(dst, q, q.room(over))
 	if err != nil {
 		r = failure(Failed, dns.RcodeServerFailure, noError)
@@ -214,7 +215,7 @@ func (a *answerer) inZone(kind zonefile.Kind, addr netip.Addr) {
 	case kind == zonefile.Status:
 		a.status()
 	case kind.IsAddress() && a.denied(addr):
-		a.deny()
+		a.deny(kind)
 	case kind.IsAddress():
 		a.always = testPoints.Contains(addr)
 		if e, ok := a.zone.Lookup(a.Snapshot, addr); ok {

@@ -22,6 +22,10 @@ func FuzzAnswer(f *testing.F) {
 	for _, c := range allCases() {
 		f.Add(c.packet(f), c.only == "tcp")
 	}
+	for _, d := range dressed(longestName, dns.TypeA) {
+		f.Add(d.packet, false)
+		f.Add(d.packet, true)
+	}
 	v := view(f)
 	f.Fuzz(func(t *testing.T, packet []byte, tcp bool) {
 		over := dnsd.UDP

@@ -70,6 +70,7 @@ func TestAccess(t *testing.T) {
 		host + " A":                        "NOERROR " + a(host, 600, 2),
 		"65.2.0.192.bl.example. A":         "NXDOMAIN 300",
 		"2.0.192.bl.example. A":            "NOERROR 300",
+		"0.0.0.0.bl.example. A":            "NOERROR 300", // an address, and above ::ffff:127.0.0.2
 		"bl.example. SOA":                  "NOERROR " + soaBL,
 		"bl.example. TXT":                  `NOERROR bl.example. 600 IN TXT "see \"https://bl.example/\""`,
 		"ns1.bl.example. A":                "NOERROR ns1.bl.example. 600 IN A 203.0.113.80",
@@ -92,7 +93,7 @@ func TestAccess(t *testing.T) {
 	}
 	const v6 = "NXDOMAIN 60" + prohibited
 	refusedAll, silent := map[string]string{}, map[string]string{}
-	for _, name := range []string{host + " A", "65.2.0.192.bl.example. A", "2.0.192.bl.example. A", "www.bl.example. A", nibbles("2001:db8:0:1::25") + " A"} {
+	for _, name := range []string{host + " A", "65.2.0.192.bl.example. A", "2.0.192.bl.example. A", "0.0.0.0.bl.example. A", "www.bl.example. A", nibbles("2001:db8:0:1::25") + " A"} {
 		refusedAll[name], silent[name] = "REFUSED ede 18 ", "nothing"
 	}
 	silent["www.example.net. A"] = "nothing"
@@ -105,10 +106,12 @@ func TestAccess(t *testing.T) {
 		{"198.51.100.3", "ignore", except(silent)},
 		{"203.0.113.9", "empty", except(map[string]string{
 			host + " A": "NXDOMAIN 60" + prohibited, "65.2.0.192.bl.example. A": "NXDOMAIN 60" + prohibited, v6Name + " A": v6,
+			"0.0.0.0.bl.example. A": "NOERROR 60" + prohibited,
 		})},
 		{"2001:db8:5::1", "code", except(map[string]string{
 			host + " A":                "NOERROR " + host + " 60 IN A 127.255.255.254",
 			"65.2.0.192.bl.example. A": "NOERROR 65.2.0.192.bl.example. 60 IN A 127.255.255.254",
+			"0.0.0.0.bl.example. A":    "NOERROR 0.0.0.0.bl.example. 60 IN A 127.255.255.254",
 			v6Name + " A":              "NOERROR " + v6Name + " 60 IN A 127.255.255.254",
 		})},
 	} {
@@ -334,6 +337,7 @@ func TestQuota(t *testing.T) {
 	want(exhausted, request)
 	want(exhausted, askWith("65.2.0.192.bl.example.", dns.TypeTXT))
 	want("NOERROR 300", askWith("2.0.192.bl.example.", dns.TypeA))
+	want("NOERROR 60 ede 18 https://bl.example/", askWith("0.0.0.0.bl.example.", dns.TypeA)) // above ::ffff:127.0.0.2
 	want("NOERROR "+soaBL, askWith(soaAsk, dns.TypeSOA))
 	want("NOERROR "+a("2.0.0.127.bl.example.", 600, 2), askWith("2.0.0.127.bl.example.", dns.TypeA))
 	l.view.Client = netip.MustParseAddr("192.0.3.1")

@@ -98,7 +98,8 @@ type signature struct {
 
 var errSignature = errors.New("the signature cannot be read")
 
-// readSignature reads the record at off.
+// readSignature reads the record at off. The algorithm's name must not be compressed
+// (RFC 8945 §4.2): it would be longer in an answer than it is here.
 func readSignature(packet []byte, off int) (t signature, err error) {
 	name, off, err := dns.UnpackDomainName(packet, off)
 	if err != nil || len(packet)-off < fixedRecord {
@@ -108,9 +109,13 @@ func readSignature(packet []byte, off int) (t signature, err error) {
 	if binary.BigEndian.Uint16(fixed[2:]) != dns.ClassANY || binary.BigEndian.Uint32(fixed[4:]) != 0 {
 		return t, errSignature
 	}
-	algorithm, off, err := dns.UnpackDomainName(packet, data)
 	length := int(binary.BigEndian.Uint16(fixed[8:]))
-	if err != nil || off-data > length || len(packet)-data < length {
+	off, whole := skipName(packet, data, false)
+	if !whole || off-data > length || len(packet)-data < length {
+		return t, errSignature
+	}
+	algorithm, _, err := dns.UnpackDomainName(packet, data)
+	if err != nil {
 		return t, errSignature
 	}
 	rest := packet[off : data+length]
@@ -228,14 +233,31 @@ func unsigned(message []byte, id uint16) []byte {
 	return out
 }
 
+// anonymous reports whether who asks has not shown that he knows a key of ours.
+func (s *seal) anonymous() bool {
+	return s.last.fault == dns.RcodeBadKey || s.last.fault == dns.RcodeBadSig
+}
+
 // size is how much longer a signed message is.
 func (s *seal) size() int {
 	const times = 6 // of the server, beside BADTIME
-	size := len(s.last.name) + fixedRecord + len(s.last.algorithm) + 16 + times
-	if s.key != nil {
-		size += s.key.hash().Size()
+	size := len(s.last.name) + fixedRecord + len(s.last.algorithm) + 16
+	if !s.anonymous() {
+		size += s.key.hash().Size() + times
 	}
 	return size
+}
+
+// spareSeal leaves out why a signature is not taken where the answer would be longer
+// than its question, or than the asker takes, as it is if the question has the key's
+// name compressed: it would pay to ask in somebody's name.
+func (q *request) spareSeal(over Transport) {
+	if q.seal == nil || over == TCP || !q.seal.anonymous() {
+		return
+	}
+	if headerSize+len(q.question)+q.optSize()+q.seal.size() > min(len(q.packet), q.most(over)) {
+		q.seal = nil
+	}
 }
 
 // sign signs the message that begins at base. Who does not know our key, or

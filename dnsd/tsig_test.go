@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,6 +139,9 @@ func TestBadSignatures(t *testing.T) {
 		binary.BigEndian.PutUint16(out[length:], binary.BigEndian.Uint16(out[length:])-uint16(32-n))
 		return append(append(out, record[len(record)-6-32:len(record)-6-32+n]...), record[len(record)-6:]...)
 	}
+	name := len(keyName) + 1
+	compressed := slices.Concat(record[:name+10], []byte{0xC0, 12}, record[name+10+len("hmac-sha256")+2:])
+	binary.BigEndian.PutUint16(compressed[name+8:], binary.BigEndian.Uint16(compressed[name+8:])-uint16(len("hmac-sha256")))
 	short := append([]byte(nil), record...)
 	binary.BigEndian.PutUint16(short[len(short)-2:], 5) // other data beyond the record
 	for _, tt := range []struct {
@@ -156,6 +160,7 @@ func TestBadSignatures(t *testing.T) {
 		{"cut to 16 octets", with(1, cut(16)), dns.RcodeNotAuth, dns.RcodeBadTrunc},
 		{"cut to 15 octets", with(1, cut(15)), dns.RcodeFormatError, 0},
 		{"without a MAC", with(1, cut(0)), dns.RcodeFormatError, 0},
+		{"with a compressed algorithm", with(1, compressed), dns.RcodeFormatError, 0}, // RFC 8945 §4.2
 		{"too short", with(1, short), dns.RcodeFormatError, 0},
 	} {
 		var r dns.Msg
