@@ -72,17 +72,15 @@ func Check(path string) (v Verdict, err error) {
 		return v, fmt.Errorf("check %s: %w", path, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	err = guard(func() error {
-		return db.View(func(tx *bolt.Tx) error {
-			old, err := checkSchema(tx)
-			if err != nil || old {
-				v.Damage = []Damage{}
-				return err
-			}
-			v = examine(tx, now())
-			v.aheadOf(path)
-			return nil
-		})
+	err = db.View(func(tx *bolt.Tx) error {
+		old, err := checkSchema(tx)
+		if err != nil || old {
+			v.Damage = []Damage{}
+			return err
+		}
+		v = examine(tx, now())
+		v.aheadOf(path)
+		return nil
 	})
 	if err = contain(&v, err); err != nil {
 		return v, fmt.Errorf("check %s: %w", path, err)

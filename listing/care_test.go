@@ -99,6 +99,76 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// A backup whose reader stands still holds up nobody: not a change that makes the
+// file grow many times over, not one that uses again what was freed, and not what the
+// store does when a commit fails.
+func TestBackupStandsStill(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "listing.db")
+	store, err := listing.Open(path, listing.Options{Settings: eager()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault := store.InjectFault()
+	s := run(t, path, store)
+	want := hosts(t, 30_000)
+	if _, err := s.List(t.Context(), operator, want[:10]); err != nil {
+		t.Fatal(err)
+	}
+	backup := filepath.Join(t.TempDir(), "backup")
+	f, err := os.Create(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, on, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() { // ends when it may go on
+		done <- errors.Join(s.Backup(context.Background(), slowly{f, func() { once.Do(func() { close(begun) }) }, on}, func(int64) {}), f.Close())
+	}()
+	<-begun
+	size := fileSize(t, path)
+	for n := range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if _, err := s.List(ctx, operator, want[n*10_000:][:10_000]); err != nil {
+			t.Errorf("an import beside a backup: %v", err)
+		}
+		cancel()
+	}
+	if grown := fileSize(t, path); grown < 8*size {
+		t.Errorf("the file grew from %d to no more than %d bytes", size, grown)
+	}
+	fault.Break(errDisk, false)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 3 {
+		if _, err := s.Observe(ctx, bounce(1, "192.0.2.66", time.Now())); !errors.Is(err, listing.ErrUnavailable) {
+			t.Errorf("while the disk fails: %v", err)
+		}
+		if _, err := s.Status(); err != nil {
+			t.Errorf("status: %v", err)
+		}
+	}
+	fault.Mend()
+	close(on)
+	if err := <-done; err == nil {
+		t.Error("a backup of a file that cannot be written was not broken off")
+	}
+	eventually(t, "the store writes again", func() bool {
+		_, err := s.Observe(t.Context(), bounce(1, "192.0.2.66", time.Now()))
+		return err == nil
+	})
+	s.verify()
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
 // What is wrong with a backup is found before anything is changed.
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,7 @@ type compaction struct {
 	to   *bolt.DB
 	// moment returns what is to be copied as it is now, and all that was written
 	// since it was called last.
-	moment func() (*bolt.Tx, map[spot]struct{}, error)
+	moment func() (*reading, map[spot]struct{}, error)
 	// behind tells how many changes moment would return.
 	behind func() int
 	stale  map[spot]struct{} // in the copy
@@ -151,14 +151,14 @@ func (c *compaction) read(ctx context.Context, fn func(*bolt.Tx) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	tx, since, err := c.moment()
+	now, since, err := c.moment()
 	if err != nil {
 		return err
 	}
 	maps.Copy(c.stale, since)
 	return guard(func() error {
-		defer func() { _ = tx.Rollback() }() // of a reader it cannot fail
-		return fn(tx)
+		defer now.end()
+		return fn(now.tx)
 	})
 }
 
@@ -266,11 +266,9 @@ func Compact(ctx context.Context, path string, o Order, progress func(done, tota
 		return out, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	err = guard(func() error {
-		return db.View(func(tx *bolt.Tx) (err error) {
-			out, err = gain(path, tx)
-			return err
-		})
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		out, err = gain(path, tx)
+		return err
 	})
 	if out.DryRun = o.DryRun; err != nil || o.DryRun {
 		return out, err
@@ -279,9 +277,9 @@ func Compact(ctx context.Context, path string, o Order, progress func(done, tota
 		path: compactName(path), told: progress, total: 2 * (out.Before - out.Free),
 		step:   func(string) error { return nil },
 		behind: func() int { return 0 },
-		moment: func() (*bolt.Tx, map[spot]struct{}, error) {
-			tx, err := db.Begin(false)
-			return tx, nil, err
+		moment: func() (*reading, map[spot]struct{}, error) {
+			now, err := db.read()
+			return now, nil, err
 		},
 	}
 	defer func() {

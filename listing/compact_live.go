@@ -62,12 +62,12 @@ func (s *Store) compact(ctx context.Context, size Compacted, progress func(done,
 	}
 	c := compaction{
 		path: compactName(s.path), told: progress, total: 2 * (size.Before - size.Free), step: s.compactStep, behind: seen.len,
-		moment: func() (tx *bolt.Tx, since map[spot]struct{}, err error) {
+		moment: func() (now *reading, since map[spot]struct{}, err error) {
 			err = s.aside(func(w *writer) error {
-				tx, since, err = w.moment()
+				now, since, err = w.moment()
 				return err
 			})
-			return tx, since, err
+			return now, since, err
 		},
 	}
 	defer func() {
@@ -98,7 +98,7 @@ func (s *Store) compact(ctx context.Context, size Compacted, progress func(done,
 
 // moment returns a reader of what was committed last, and what was written
 // since it was asked last.
-func (w *writer) moment() (*bolt.Tx, map[spot]struct{}, error) {
+func (w *writer) moment() (*reading, map[spot]struct{}, error) {
 	if w.db == nil {
 		return nil, nil, w.unavailable()
 	}
@@ -106,21 +106,21 @@ func (w *writer) moment() (*bolt.Tx, map[spot]struct{}, error) {
 	if !all {
 		return nil, nil, errors.New("too much is written meanwhile; try again when there is less to do")
 	}
-	tx, err := w.reader()
-	return tx, since, err
+	now, err := w.reader()
+	return now, since, err
 }
 
 // exchange brings the copy up to date for good and puts it in the place of the
 // store. It reports whether the copy is in use now, error or not.
-func (w *writer) exchange(c *compaction, fresh *bolt.DB) (used bool, size int64, err error) {
+func (w *writer) exchange(c *compaction, fresh *database) (used bool, size int64, err error) {
 	live, since, err := w.moment()
 	if err != nil {
 		return false, 0, err
 	}
 	maps.Copy(c.stale, since)
 	err = guard(func() error {
-		defer w.release(live)
-		return fresh.Update(c.apply(live))
+		defer live.end()
+		return fresh.Update(c.apply(live.tx))
 	})
 	if err == nil {
 		err = c.step("ready")
@@ -136,7 +136,7 @@ func (w *writer) exchange(c *compaction, fresh *bolt.DB) (used bool, size int64,
 	w.db = fresh
 	w.dbLock.Unlock()
 	w.background.Go(func() {
-		if err := guard(old.Close); err != nil { // waits for its readers
+		if err := old.Close(); err != nil { // waits for its readers
 			w.log.Error("close the store as it was before it was compacted", slog.Any("err", err))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -51,6 +52,13 @@ var (
 // lockTimeout is how long to wait for another process to let the file go.
 const lockTimeout = time.Second
 
+// A file grows by as much as it is large, within these bounds. Each time costs an
+// fsync more, and what is not used yet takes no room on a disk.
+const (
+	leastGrowth = 64 << 10
+	mostGrowth  = 16 << 20
+)
+
 // sentinel is the file beside the database that says that there was one. Without
 // it a lost file could not be told from a new store.
 func sentinel(path string) string { return path + ".made" }
@@ -69,7 +77,7 @@ func (s *Store) now() time.Time { return s.clock().Truncate(time.Second) }
 func now() time.Time { return clock().Truncate(time.Second) }
 
 // openFile opens the database at path, and makes it if there never was one.
-func openFile(path string, now time.Time) (*bolt.DB, error) {
+func openFile(path string, now time.Time) (*database, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		db, made := makeFirst(path, now)
@@ -98,12 +106,10 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	old, headers := false, true
-	err = guard(func() error {
-		return db.View(func(tx *bolt.Tx) (err error) {
-			old, err = checkSchema(tx)
-			headers = tx.Bucket(bucketHeaders) != nil
-			return err
-		})
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		old, err = checkSchema(tx)
+		headers = tx.Bucket(bucketHeaders) != nil
+		return err
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -112,12 +118,12 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	if old {
-		if err := guard(func() error { return db.Update(migrate) }); err != nil {
+		if err := db.Update(migrate); err != nil {
 			return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 		}
 	}
 	if !headers {
-		if err := guard(func() error { return db.Update(makeHeaders) }); err != nil {
+		if err := db.Update(makeHeaders); err != nil {
 			return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 		}
 	}
@@ -129,18 +135,27 @@ func openFile(path string, now time.Time) (*bolt.DB, error) {
 
 // openBolt opens a database file that is there. The free list is kept on disk:
 // to find it anew takes a walk through the whole file.
-func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
+func openBolt(path string, readOnly bool) (_ *database, err error) {
+	var db *bolt.DB
 	var file *os.File
-	err = guard(func() error {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout: lockTimeout, FreelistType: bolt.FreelistMapType, ReadOnly: readOnly,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode)
-				return file, err
-			},
-		})
+	options := bolt.Options{
+		Timeout: lockTimeout, FreelistType: bolt.FreelistMapType, ReadOnly: readOnly,
+		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
+	}
+	if !readOnly {
+		options.InitialMmapSize = mapAhead
+	}
+	open := func() error {
+		db, err = bolt.Open(path, 0o600, &options)
 		return err
-	})
+	}
+	if err = guard(open); errors.Is(err, syscall.ENOMEM) { // this process may not have so much
+		options.InitialMmapSize = 0
+		err = guard(open)
+	}
 	if _, panicked := errors.AsType[*panicError](err); panicked && file != nil {
 		_ = file.Close() // else its lock would be held for as long as the process lives
 	}
@@ -150,6 +165,7 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		if err := sameFile(file, path); err != nil {
 			return nil, errors.Join(err, db.Close())
 		}
+		db.AllocSize = leastGrowth // see begin
 	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
@@ -159,12 +175,12 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 	case err != nil:
 		return nil, err
 	}
-	return db, nil
+	return newDatabase(db), nil
 }
 
 // openChecked opens a database file for reading, once it is certain that its
 // pages lead nowhere that they should not.
-func openChecked(path string, look looking) (*bolt.DB, error) {
+func openChecked(path string, look looking) (*database, error) {
 	db, err := openBolt(path, true)
 	if err != nil {
 		return nil, err
@@ -220,7 +236,7 @@ func (e *panicError) Unwrap() error { return ErrDamaged }
 
 // makeFirst makes a store where none is, and never was. With [fs.ErrExist] there is
 // one after all.
-func makeFirst(path string, now time.Time) (*bolt.DB, error) {
+func makeFirst(path string, now time.Time) (*database, error) {
 	if _, err := os.Stat(sentinel(path)); err != nil {
 		return createFile(path, now)
 	}
@@ -232,7 +248,7 @@ func makeFirst(path string, now time.Time) (*bolt.DB, error) {
 
 // createFile makes a new store beside path and then links it there, so that a
 // crash leaves either a whole store or none.
-func createFile(path string, now time.Time) (_ *bolt.DB, err error) {
+func createFile(path string, now time.Time) (_ *database, err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return nil, fmt.Errorf("make store %s: %w", path, err)

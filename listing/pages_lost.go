@@ -36,8 +36,9 @@ const (
 // mended returns the damaged page as it must have been, going by what can still be
 // read of it. Of the newer one only: for the older one nothing would prove it.
 func (e *lostMetaError) mended(data []byte) (page []byte, ok bool) {
-	was, _, _ := readMeta(data[int64(e.page)*e.left.pageSize:])
-	if was.txid != e.left.txid+1 {
+	damaged := data[int64(e.page)*e.left.pageSize:]
+	was, _, _ := readMeta(damaged)
+	if was.txid = txidOf(damaged, e.left); was.txid != e.left.txid+1 {
 		return nil, false
 	}
 	page = bytes.Clone(data[int64(e.left.page)*e.left.pageSize:][:boltHeader+boltMetaSize])
@@ -142,11 +143,9 @@ func readMetaOf(path string) (m meta, err error) {
 	if err != nil {
 		return m, err
 	}
-	err = guard(func() error {
-		return db.View(func(tx *bolt.Tx) (err error) {
-			m, err = decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
-			return err
-		})
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		m, err = decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
+		return err
 	})
 	return m, errors.Join(err, db.Close())
 }

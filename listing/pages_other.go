@@ -19,3 +19,6 @@ func mapFile(f *os.File) (data []byte, release func(), err error) {
 
 // mapCopy does the same.
 func mapCopy(f *os.File) (data []byte, release func(), err error) { return mapFile(f) }
+
+// mapAhead is nothing: on some systems a file is made as large as what is mapped of it.
+const mapAhead = 0

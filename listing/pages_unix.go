@@ -4,8 +4,15 @@ package listing
 
 import (
 	"os"
+	"strconv"
 	"syscall"
 )
+
+// mapAhead is how much of the address space is taken for an open store: 64 GiB, where
+// there is so much. While the file is smaller bbolt need not map it anew when it grows,
+// for which the writer would wait for whoever reads: a slow backup, for as long as it
+// takes. It costs address space and nothing else.
+const mapAhead = 1 << (36 * (strconv.IntSize / 64))
 
 // mapFile gives the bytes of a file without reading those that nobody looks at.
 func mapFile(f *os.File) (data []byte, release func(), err error) {

@@ -18,17 +18,15 @@ func (s *Store) rebuild() (state, *Snapshot, error) {
 	var st state
 	var published []Entry
 	var wide widths
-	err := guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) (err error) {
-			if st, err = readState(tx); err != nil {
-				return err
-			}
-			if published, wide, err = visible(tx, st.holes); errors.Is(err, ErrDamaged) {
-				wide = st.meta.Widths
-				published, err = s.prove(tx, &st.meta, st.holes)
-			}
+	err := s.db.View(func(tx *bolt.Tx) (err error) {
+		if st, err = readState(tx); err != nil {
 			return err
-		})
+		}
+		if published, wide, err = visible(tx, st.holes); errors.Is(err, ErrDamaged) {
+			wide = st.meta.Widths
+			published, err = s.prove(tx, &st.meta, st.holes)
+		}
+		return err
 	})
 	if err != nil {
 		return st, nil, err
@@ -115,55 +113,13 @@ func still(path string) error {
 	return precheck(path, info.Size())
 }
 
-// errForsaken is what is wrong with a store whose database keeps its locks.
-var errForsaken = fmt.Errorf("%w: it was spoilt while it was read; mend it, or restore a backup, and start again", ErrDamaged)
-
-// transaction begins one. Whoever spoils the file between the look at it and here has
-// bbolt panic, and keep its locks for ever: then nobody may touch that database
-// again, or he would wait as long.
-func (s *Store) transaction(write bool) (*bolt.Tx, error) {
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	if s.forsaken.Load() {
-		return nil, errForsaken
-	}
-	began := false
-	defer func() {
-		if !began {
-			s.forsaken.Store(true)
-		}
-	}()
-	tx, err := s.db.Begin(write)
-	began = true
-	return tx, err
-}
-
-// release ends a transaction that read, unless nobody may touch its database again.
-// It takes no lock: the end of a transaction waits while its database is closed,
-// which is that from before a compaction, perhaps, and others go on with the new one.
-func (s *Store) release(tx *bolt.Tx) {
-	if !s.forsaken.Load() {
-		_ = tx.Rollback() // of a reader it cannot fail
-	}
-}
-
-// closeFile closes the database, unless nobody may touch it again.
-func (s *Store) closeFile() error {
-	db := s.db
-	s.db = nil
-	if s.forsaken.Load() {
-		return nil
-	}
-	return guard(db.Close)
-}
-
 // begin begins a change, on what the last one left. A damaged meta page has bbolt go
 // back by one without a word.
 func (s *Store) begin() (*bolt.Tx, error) {
 	if err := still(s.path); err != nil {
 		return nil, err
 	}
-	tx, err := s.transaction(true)
+	tx, err := s.db.Begin(true)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +129,7 @@ func (s *Store) begin() (*bolt.Tx, error) {
 			_ = tx.Rollback() // of what wrote nothing it cannot fail
 		}
 	}()
+	tx.DB().AllocSize = int(min(max(tx.Size(), leastGrowth), mostGrowth)) // read by the commit alone
 	m, err := decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
 	if err != nil {
 		return nil, err
@@ -185,8 +142,8 @@ func (s *Store) begin() (*bolt.Tx, error) {
 }
 
 // broken ends writing after a failed commit: what the disk holds is not known
-// until the file was closed, opened and read again. Readers of the database are
-// waited for; readers of the snapshot notice nothing.
+// until the file was closed, opened and read again. That waits for who reads it, and
+// the writer does not; readers of the snapshot notice nothing.
 func (w *writer) broken(cause error) {
 	w.metrics.commits.WithLabelValues(commitFailed).Inc()
 	why := cause.Error()
@@ -196,14 +153,25 @@ func (w *writer) broken(cause error) {
 	w.log.Error("the store cannot write; the list is served from memory", slog.String("path", w.path),
 		slog.Duration("retry_in", w.backoff), slog.Any("err", cause))
 	w.dbLock.Lock()
-	defer w.dbLock.Unlock()
-	if w.db == nil {
+	old := w.db
+	w.db = nil
+	w.dbLock.Unlock()
+	if old == nil {
 		return
 	}
-	if err := w.closeFile(); err != nil {
-		w.log.Error("close the store after a failed commit", slog.String("path", w.path), slog.Any("err", err))
-	}
+	closed := make(chan struct{})
+	w.former, w.closed = old, closed
+	w.background.Go(func() {
+		if err := old.Close(); err != nil {
+			w.log.Error("close the store after a failed commit", slog.String("path", w.path), slog.Any("err", err))
+		}
+		close(closed)
+	})
 }
+
+// errStillRead is why a file is not opened anew yet: who reads it might find that
+// changed what he reads.
+var errStillRead = errors.New("the file from before is still read, by a backup perhaps")
 
 // reopen opens the file anew, checks that nothing acknowledged is missing, and
 // tries a commit. Only then is the store healthy again.
@@ -225,8 +193,15 @@ func (w *writer) reopen() {
 }
 
 func (w *writer) reopenFile() error {
-	if w.forsaken.Load() {
-		return errForsaken
+	if w.former != nil {
+		select {
+		case <-w.closed:
+		default:
+			return errStillRead
+		}
+		if w.former.spoilt.Load() {
+			return errSpoilt
+		}
 	}
 	// What the cache holds may never have reached the disk, and a failed fsync
 	// is told only once: read what is really there.

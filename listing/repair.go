@@ -3,7 +3,6 @@ package listing
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,41 +29,61 @@ func Repair(ctx context.Context, path string, o Order, drop bool) (v Verdict, er
 	if o.Reason == "" {
 		return v, ErrNoReason
 	}
+	if o.DryRun {
+		return wouldRepair(path, drop)
+	}
 	r := repair{now: now()}
 	db, err := openFile(path, r.now)
 	if lost, ok := errors.AsType[*lostMetaError](err); ok {
-		db, err = r.openLost(path, lost, o.DryRun, drop)
+		db, err = r.openLost(path, lost, drop)
 	}
-	if err != nil || db == nil {
+	if err != nil {
 		v.Damage = r.told
 		return v, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	r.least = max(r.least, imageSequence(path))
-	err = guard(func() error {
-		return db.Update(func(tx *bolt.Tx) error {
-			v = examine(tx, r.now)
-			v.Damage = append(slices.Clone(r.told), v.Damage...)
-			if v.aheadOf(path); len(v.Damage) == 0 || o.DryRun {
-				return errDryRun
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			r.tx, r.lex = tx, newLexicon(tx)
-			return r.run(o, drop)
-		})
+	err = db.Update(func(tx *bolt.Tx) error {
+		v = examine(tx, r.now)
+		v.Damage = append(slices.Clone(r.told), v.Damage...)
+		if v.aheadOf(path); len(v.Damage) == 0 {
+			return errNothingWrong
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.tx, r.lex = tx, newLexicon(tx)
+		return r.run(o, drop)
 	})
-	if errors.Is(err, errDryRun) {
-		err = nil
-	}
-	if err == nil {
+	switch {
+	case errors.Is(err, errNothingWrong):
+		return v, nil
+	case err == nil:
+		// Not before: of a store that went back it is the only witness.
 		err = dropImage(path)
 	}
 	if err != nil {
 		return v, fmt.Errorf("repair store %s: %w", path, err)
 	}
 	return v, nil
+}
+
+// errNothingWrong ends a repair that has nothing to do.
+var errNothingWrong = errors.New("nothing is wrong")
+
+// wouldRepair tells what a repair would find. It only reads: to open a store for
+// writing can bring it to another schema.
+func wouldRepair(path string, drop bool) (Verdict, error) {
+	v, err := Check(path)
+	lost, ok := errors.AsType[*lostMetaError](err)
+	if !ok {
+		return v, err
+	}
+	was, _, err := lost.repair(path, drop, true)
+	if err != nil {
+		return v, fmt.Errorf("repair store %s: %w", path, err)
+	}
+	return Verdict{Damage: []Damage{was}}, nil
 }
 
 // repair is a repair under way.
@@ -78,18 +97,14 @@ type repair struct {
 	least uint64 // a sequence that may have been published
 }
 
-// openLost opens a file whose newest meta page may be lost; with a dry run it only
-// tells what would be done.
-func (r *repair) openLost(path string, lost *lostMetaError, dryRun, drop bool) (*bolt.DB, error) {
-	was, back, err := lost.repair(path, drop, dryRun)
+// openLost opens a file whose newest meta page may be lost.
+func (r *repair) openLost(path string, lost *lostMetaError, drop bool) (*database, error) {
+	was, back, err := lost.repair(path, drop, false)
 	if err != nil {
 		return nil, fmt.Errorf("repair store %s: %w", path, err)
 	}
 	r.told = append(r.told, was)
-	switch {
-	case dryRun:
-		return nil, nil //nolint:nilnil // nothing is opened, and nothing is wrong
-	case !back:
+	if !back {
 		return openFile(path, r.now)
 	}
 	// What was lost published at most one serial, which others may have seen.
@@ -119,7 +134,11 @@ func (r *repair) run(o Order, drop bool) (err error) {
 		steps = append([]func() error{r.texts, r.drop}, steps...)
 	}
 	for _, step := range steps {
-		if err := step(); err != nil {
+		err := step()
+		if !drop && errors.Is(err, ErrDamaged) {
+			err = fmt.Errorf("%w; restore a backup, or repair with --drop", err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -156,46 +175,6 @@ func (r *repair) texts() error {
 		}
 	}
 	r.lex = newLexicon(r.tx)
-	return nil
-}
-
-// drop takes out what cannot be read, and cannot be derived.
-func (r *repair) drop() error {
-	for _, part := range []struct {
-		name []byte
-		read func(key, value []byte) error
-	}{
-		{bucketRecords, func(key, value []byte) error { _, err := decodeRecord(r.lex, key, value); return err }},
-		{bucketObservations, func(key, value []byte) error {
-			o, err := decodeObservation(r.lex, key, value)
-			if err != nil {
-				return err
-			}
-			k, err := HostKey(o.Addr)
-			if err != nil {
-				return err
-			}
-			_, err = r.record(k)
-			return err
-		}},
-		{bucketExempt, func(key, value []byte) error { _, err := decodeExemption(key, value); return err }},
-		{bucketReporters, func(key, value []byte) error { _, err := decodeEnrolment(key, value); return err }},
-	} {
-		b := r.tx.Bucket(part.name)
-		var lost [][]byte
-		_ = b.ForEach(func(key, value []byte) error {
-			if err := part.read(key, value); err != nil {
-				lost = append(lost, bytes.Clone(key))
-				r.told = append(r.told, Damage{Part: string(part.name), Key: hex.EncodeToString(key), What: err.Error()})
-			}
-			return nil
-		})
-		for _, key := range lost {
-			if err := b.Delete(key); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
@@ -276,8 +255,10 @@ func (r *repair) records() error {
 	return nil
 }
 
-// expiry makes the index anew.
+// expiry makes the index anew. Which keys a brake held back is nowhere else: those
+// that can be read are carried over, and counted.
 func (r *repair) expiry() error {
+	held := heldKeys(r.tx)
 	if err := r.tx.DeleteBucket(bucketExpiry); err != nil {
 		return err
 	}
@@ -286,6 +267,14 @@ func (r *repair) expiry() error {
 		return err
 	}
 	put := func(key []byte) error { return b.Put(key, newEncoder(indexVersion).seal(key)) }
+	for _, key := range held {
+		if err := put(key); err != nil {
+			return err
+		}
+	}
+	if err := r.held(len(held)); err != nil {
+		return err
+	}
 	err = r.tx.Bucket(bucketRecords).ForEach(func(key, value []byte) error {
 		one, err := decodeRecord(r.lex, key, value)
 		if err != nil || one.Wake.IsZero() {
@@ -305,6 +294,16 @@ func (r *repair) expiry() error {
 	return err
 }
 
+// held counts the keys that a brake holds back anew.
+func (r *repair) held(n int) error {
+	var st state
+	if err := st.readBrakes(r.tx); err != nil || st.brakes.Held == n {
+		return err
+	}
+	st.brakes.Held = n
+	return r.tx.Bucket(bucketMeta).Put(keyBrakes, st.brakes.encode(keyBrakes))
+}
+
 // publish makes the digest anew. While a record cannot be read nobody knows
 // what is published, and it stays as it is.
 func (r *repair) publish() error {
@@ -319,7 +318,7 @@ func (r *repair) publish() error {
 	st.findHoles()
 	entries, _, broken := salvage(r.tx, st.holes)
 	if len(broken) > 0 {
-		return fmt.Errorf("%d records cannot be read: restore a backup, or repair with --drop: %w", len(broken), broken[0])
+		return fmt.Errorf("%d records cannot be read: %w", len(broken), broken[0])
 	}
 	digest := digestOf(entries)
 	if digest == r.meta.Digest && uint64(len(entries)) == r.meta.Entries {

@@ -61,11 +61,7 @@ type Store struct {
 	// dbLock lets readers begin; the writer takes it whole to put another file
 	// there, and to reopen it.
 	dbLock sync.RWMutex
-	db     *bolt.DB // nil when closed, or lost after a failed commit
-
-	// starting has one transaction begin at a time, for [Store.transaction].
-	starting sync.Mutex
-	forsaken atomic.Bool
+	db     *database // nil when closed, or lost after a failed commit
 
 	// state belongs to the writer: Open, then Run.
 	state     state
@@ -138,8 +134,9 @@ func (s *Store) load(settings Settings, img *image, noImage error) error {
 	s.setState(st)
 	s.snapshot.Store(snap)
 	s.settings.Store(&settings)
-	order := Order{By: Actor{UID: -1, Name: "start"}, Reason: "the configuration at start"}
-	if _, err := s.runAlone(func(c *change) error { return c.apply(order, settings) }); err != nil {
+	order := Order{By: Actor{UID: -1, Name: actorStart}, Reason: "the configuration at start"}
+	_, err = s.runAlone(func(c *change) error { return errors.Join(c.noteClock(c.brakes.Seen), c.apply(order, settings)) })
+	if err != nil {
 		return fmt.Errorf("open store %s: apply the configuration: %w", s.path, err)
 	}
 	s.renewEndings()
@@ -166,7 +163,9 @@ func (s *Store) Close() error {
 	if s.health.Load() == nil {
 		s.writeImage(s.snapshot.Load())
 	}
-	if err := s.closeFile(); err != nil {
+	db := s.db
+	s.db = nil
+	if err := db.Close(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.path, err)
 	}
 	return nil
@@ -181,25 +180,25 @@ func (s *Store) Settings() Settings { return *s.settings.Load() }
 // view runs fn in a read transaction.
 func (s *Store) view(fn func(tx *bolt.Tx, now time.Time) error) error {
 	return guard(func() error {
-		tx, err := s.reader()
+		now, err := s.reader()
 		if err != nil {
 			return err
 		}
-		defer s.release(tx)
-		return fn(tx, s.now())
+		defer now.end()
+		return fn(now.tx, s.now())
 	})
 }
 
 // reader begins a read transaction. The writer may put another file in the place
 // of that which it reads; the end of the transaction lets go of it.
-func (s *Store) reader() (*bolt.Tx, error) {
+func (s *Store) reader() (*reading, error) {
 	s.dbLock.RLock()
 	defer s.dbLock.RUnlock()
 	if s.db != nil {
 		if err := still(s.path); err != nil {
 			return nil, fmt.Errorf("read store %s: %w", s.path, err)
 		}
-		return s.transaction(false)
+		return s.db.read()
 	}
 	select {
 	case <-s.done:

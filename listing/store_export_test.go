@@ -53,17 +53,19 @@ func (s *Store) Abandon() error { return s.db.Close() }
 func (s *Store) Begin() error {
 	s.dbLock.RLock()
 	defer s.dbLock.RUnlock()
-	return guard(func() error {
-		tx, err := s.transaction(false)
-		if err != nil {
-			return err
-		}
-		return tx.Rollback()
-	})
+	if s.db == nil {
+		return ErrUnavailable
+	}
+	return s.db.View(func(*bolt.Tx) error { return nil })
+}
+
+// Reading runs fn in a read transaction.
+func (s *Store) Reading(fn func()) error {
+	return s.view(func(*bolt.Tx, time.Time) error { fn(); return nil })
 }
 
 // DB gives tests the database itself.
-func (s *Store) DB() *bolt.DB { return s.db }
+func (s *Store) DB() *bolt.DB { return s.db.db }
 
 // SchemaValue is what a program of another schema would have written.
 func SchemaValue(version uint64) []byte {

@@ -111,6 +111,9 @@ type writer struct {
 	dropped  map[string]int // by the task under way, for the metric
 	more     bool           // a step of pruning did not do all that there is
 
+	former *database       // that was closed after a failed commit
+	closed <-chan struct{} // closed when it is
+
 	background sync.WaitGroup // what writes the image, and makes the table of endings
 	renewed    <-chan renewal // what the latter made; nil: it does not run
 	renewing   int            // renewals when it began
@@ -119,6 +122,7 @@ type writer struct {
 	cleared    time.Time      // what was to end by then may end
 
 	// When things were last done: by the clock, which may be set.
+	looked    time.Time // the clock was looked at
 	refreshed time.Time // the table of endings was made anew
 	pruned    time.Time
 	pictured  time.Time // an image was written
@@ -314,7 +318,7 @@ func (s *Store) runAlone(fn func(*change) error) (*change, error) {
 	}
 	timer := s.metrics.committing()
 	if err := guard(func() error { return s.commit(tx) }); err != nil {
-		_ = guard(tx.Rollback) // it may be rolled back already; the file is opened anew anyway
+		_ = s.db.apart(tx.Rollback) // it may be rolled back already; the file is opened anew anyway
 		return nil, &commitError{err}
 	}
 	timer.ObserveDuration()
@@ -381,7 +385,7 @@ func (s *Store) commit(tx *bolt.Tx) error {
 	if err := s.at(stageFinished); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	if err := s.db.commit(tx); err != nil {
 		return err
 	}
 	return s.at(stageCommitted)
