@@ -40,12 +40,17 @@ func trail(h *Header) []Received {
 // message to it; and so on, down to the first address that is no relay. What
 // lies below was written by that host, and is not read. Where no client is
 // known, the message was taken out of the reporter's own mailbox, and its
-// topmost line was written by the reporter's own host.
+// topmost line was written by the reporter's own host; a sensor that had a
+// session with a client whom it does not know says so ([Report.Nobody]), since
+// that client wrote the topmost line.
 //
 // "by" names are claims that anybody can make, so they decide nothing.
 func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attribution {
 	a := attribution{level: listing.LevelC}
 	client := r.Envelope.Client.Unmap().WithZone("")
+	if r.Nobody {
+		return a
+	}
 	if r.Hearsay {
 		return a.hearsay(r, relays, listable)
 	}

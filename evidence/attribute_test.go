@@ -137,6 +137,24 @@ func TestNeverMoved(t *testing.T) {
 	})
 }
 
+// TestNobody: what a sensor has from a client that it does not know accuses
+// nobody, whatever the client wrote, and whoever handed it over.
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	for _, g := range grammars {
+		for _, client := range []string{"", "203.0.113.5", "127.0.0.1"} {
+			f := j.Judge(evidence.Report{
+				Raw: bounceWith(in(g.line, "bounces.example", "192.0.2.66"), spam), Reporter: "local", Received: now, Nobody: true,
+				Envelope: evidence.Envelope{Client: addr(client), Recipients: []string{"info@trap.example"}},
+			}, now)
+			if f.Source.IsValid() || f.Reason != evidence.ReasonUnattributed {
+				t.Errorf("%s, from %q: source %s, %s", g.name, client, f.Source, f.Reason)
+			}
+		}
+	}
+}
+
 // TestForwarderIsNotAccused: without the forwarder among the relays, the
 // message proves something about the forwarder at most; with it, nobody takes
 // the forwarder for the source.

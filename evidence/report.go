@@ -24,6 +24,7 @@ type Report struct {
 	Envelope  Envelope
 	Callout   bool      // there was no message: the client asked whether the recipients exist, and went
 	Hearsay   bool      // the client is told of by somebody who is no relay: level C
+	Nobody    bool      // nobody can be accused: the client is not known, and wrote all lines itself
 	Held      bool      // the sensor itself held the SMTP session with Envelope.Client: level A
 	Received  time.Time // when the sensor took the message
 	Reporter  string    // name of the enrolled reporter

@@ -41,6 +41,8 @@ type conn struct {
 	mustGreet bool   // what the client said of itself was forgotten
 	helo, ptr string // of the client, by the word of a relay
 	told      bool   // a relay that held the client's session told who it is
+	nobody    bool   // a relay speaks for a client, and does not tell who it is
+	local     bool   // a relay connected for nobody, by its PROXY header
 
 	addr   netip.Addr   // of the client; changes under owner.mu, read by the session
 	client netip.Prefix // what its limit counts by; the same

@@ -165,11 +165,14 @@ func (passed) Response() *milter.Message { return &milter.Message{Code: byte(mil
 func (passed) Continue() bool            { return true }
 
 // Connect takes note of who is connected. Mail that was handed in on the host
-// itself has nobody to accuse.
+// itself, be it over loopback, has nobody to accuse: the mail server's own trace
+// line is not shown to milters, so that the topmost is the client's.
 func (w *watch) Connect(host, family string, _ uint16, addr net.IP, _ *milter.Modifier) (milter.Response, error) {
 	w.client, w.ptr = netip.Addr{}, ""
 	if ip, ok := netip.AddrFromSlice(addr); ok && strings.HasPrefix(family, "tcp") {
-		w.client = ip.Unmap()
+		if w.client = ip.Unmap(); w.client.IsLoopback() {
+			w.client = netip.Addr{}
+		}
 	}
 	if !strings.HasPrefix(host, "[") && host != "unknown" {
 		w.ptr = clip(host, maxHELO)

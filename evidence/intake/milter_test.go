@@ -116,6 +116,9 @@ func TestMilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.pass("", []string{"last@trap.example"}, fields, strings.Repeat("0123456789abcde\n", 3000))
+	for _, own := range []string{"127.0.0.1", "127.0.0.9", "::ffff:127.0.0.1"} {
+		tr.mta(t, own).pass("", []string{"x@trap.example"}, fields, "through a web form\r\n")
+	}
 	local := tr.mta(t, "")
 	local.pass("", []string{"x@trap.example"}, fields, "written here\r\n") // nobody to accuse
 

@@ -55,6 +55,7 @@ type session struct {
 type transaction struct {
 	envelope   evidence.Envelope // without the recipients
 	told       bool              // a relay told who the client is
+	nobody     bool              // or does not know
 	recipients []string
 	begun      bool // the message has
 	settled    bool // and nothing of it is left to come: it can be answered
@@ -77,7 +78,7 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 		return s.refuse(replyLongSender)
 	}
 	s.messages++
-	s.tx = &transaction{told: s.peer.told, envelope: evidence.Envelope{
+	s.tx = &transaction{told: s.peer.told, nobody: s.peer.nobody, envelope: evidence.Envelope{
 		Client:        s.peer.addr,
 		HELO:          clip(cmp.Or(s.peer.helo, s.conn.Hostname()), maxHELO),
 		PTR:           s.peer.ptr,
@@ -193,6 +194,7 @@ func (s *session) report(tx *transaction) evidence.Report {
 	r := evidence.Report{
 		Envelope: tx.envelope,
 		Held:     !tx.told,
+		Nobody:   tx.nobody,
 		Received: now().UTC(), // the sensor's one reading of the clock for this report
 		Reporter: s.smtp.options.Reporter,
 		Sensor:   "smtp",

@@ -116,6 +116,7 @@ type spooled struct {
 	Truncated  bool       `json:"truncated,omitempty"`
 	Callout    bool       `json:"callout,omitempty"`
 	Held       bool       `json:"held,omitempty"`
+	Nobody     bool       `json:"nobody,omitempty"`
 	Client     netip.Addr `json:"client,omitzero"`
 	HELO       string     `json:"helo,omitempty"`
 	PTR        string     `json:"ptr,omitempty"`
@@ -130,7 +131,7 @@ type spooled struct {
 // encodeReport writes a report as it is in the file.
 func encodeReport(r evidence.Report) ([]byte, error) {
 	s := spooled{
-		Truncated: r.Truncated, Callout: r.Callout, Held: r.Held,
+		Truncated: r.Truncated, Callout: r.Callout, Held: r.Held, Nobody: r.Nobody,
 		Client: r.Envelope.Client, HELO: r.Envelope.HELO, PTR: r.Envelope.PTR, Recipients: r.Envelope.Recipients,
 		Received: r.Received, Reporter: r.Reporter, Sensor: r.Sensor, Octets: len(r.Raw),
 	}
@@ -155,7 +156,7 @@ func decodeReport(text []byte) (evidence.Report, error) {
 		return evidence.Report{}, errDamaged
 	}
 	r := evidence.Report{
-		Raw: raw, Truncated: s.Truncated, Callout: s.Callout, Held: s.Held, Received: s.Received, Reporter: s.Reporter, Sensor: s.Sensor,
+		Raw: raw, Truncated: s.Truncated, Callout: s.Callout, Held: s.Held, Nobody: s.Nobody, Received: s.Received, Reporter: s.Reporter, Sensor: s.Sensor,
 		Envelope: evidence.Envelope{Client: s.Client, HELO: s.HELO, PTR: s.PTR, Recipients: s.Recipients, MailFromKnown: s.MailFrom != nil},
 	}
 	if s.MailFrom != nil {

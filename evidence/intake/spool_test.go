@@ -18,7 +18,7 @@ import (
 
 func spoolReport(n int) evidence.Report {
 	return evidence.Report{
-		Raw: []byte(fmt.Sprintf("Subject: %d\r\n\r\n\x00\xff text\n", n)), Truncated: n%2 == 0, Held: true,
+		Raw: []byte(fmt.Sprintf("Subject: %d\r\n\r\n\x00\xff text\n", n)), Truncated: n%2 == 0, Held: true, Nobody: n%3 == 0,
 		Received: time.Date(2026, 11, 22, 10, 0, n, 0, time.UTC), Reporter: "local", Sensor: "milter",
 		Envelope: evidence.Envelope{
 			Client: netip.MustParseAddr("2001:db8::66"), HELO: "mail", PTR: "mail.sender.example", MailFromKnown: true,

@@ -148,7 +148,8 @@ func (c *conn) open() error {
 		c.owner.metrics.connections.WithLabelValues("no_proxy_header").Inc()
 		return errors.Join(errProxy, err)
 	}
-	if header.Command.IsLocal() { // the relay's own, to see whether we live
+	if header.Command.IsLocal() { // the relay's own, to see whether we live; or it does not know for whom
+		c.local = true
 		return nil
 	}
 	source, _, ok := header.TCPAddrs()
@@ -156,7 +157,9 @@ func (c *conn) open() error {
 		c.owner.metrics.connections.WithLabelValues("no_proxy_header").Inc()
 		return errProxy
 	}
-	if refusal := c.owner.rename(c, clientOf(source)); refusal != "" {
+	refusal := c.owner.rename(c, clientOf(source))
+	c.nobody = c.addr.IsLoopback() // of the relay: whoever is there wrote all lines
+	if refusal != "" {
 		c.owner.metrics.connections.WithLabelValues(refusal).Inc()
 		return errors.Join(errors.New("too many connections"), c.reply(tooMany))
 	}
@@ -192,6 +195,8 @@ func (c *conn) intercept(line []byte) (bool, error) {
 		return false, nil
 	case verb == "MAIL" && c.mustGreet:
 		return true, c.reply("503 5.5.1 Say EHLO again\r\n")
+	case verb == "MAIL" && c.local: // whoever sends it would pass for the relay
+		return true, c.reply("451 4.3.5 The proxy does not tell who you are\r\n")
 	case verb == "STARTTLS" && args == "" && c.secured.Load() == nil && c.owner.services.tls() != nil:
 		return true, c.startTLS()
 	case verb == "XCLIENT" && c.mayXCLIENT():

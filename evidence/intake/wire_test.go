@@ -146,10 +146,21 @@ func TestXCLIENT(t *testing.T) {
 	relay.run(message)
 	relay.run([]step{{"xclient addr=IPv6:2001:db8::66 name=[UNAVAILABLE] helo=[unavailable]\r\n", []string{"220"}}})
 	relay.run(message)
-	relay.run([]step{{"XCLIENT ADDR=[UNAVAILABLE]\r\n", []string{"220"}}})
-	relay.run(message)
+	for _, unknown := range []string{"ADDR=[UNAVAILABLE]", "ADDR=[TEMPUNAVAIL] NAME=mail.sender.example", "HELO=again.example", "ADDR=127.0.0.1"} {
+		relay.run([]step{{"XCLIENT " + unknown + "\r\n", []string{"220"}}})
+		relay.run(message)
+	}
+	unnamed := tr.dial(t, "127.0.0.9")
+	unnamed.run([]step{{"", []string{"220"}}, {"XCLIENT NAME=mail.sender.example\r\n", []string{"220"}}})
+	unnamed.run(message)
+	_ = unnamed.conn.Close()
+	tr.until(t, "backscatter_smtp_connections", "1")
 	var got []evidence.Envelope
-	for _, r := range tr.all() {
+	for i, r := range tr.all() {
+		if i >= 2 {
+			accusesNobody(t, r)
+			continue
+		}
 		if r.Held {
 			t.Error("the trap says that it held the session of a client that a relay told it of")
 		}
@@ -159,7 +170,6 @@ func TestXCLIENT(t *testing.T) {
 	same(t, "envelopes", []evidence.Envelope{
 		{Client: netip.MustParseAddr("192.0.2.66"), HELO: "he+llo", PTR: "mail.sender.example", MailFromKnown: true},
 		{Client: netip.MustParseAddr("2001:db8::66"), HELO: "again.example", MailFromKnown: true},
-		{HELO: "again.example", MailFromKnown: true},
 	}, got)
 
 	// The limit of a client holds for whom the relay speaks for.
@@ -180,9 +190,28 @@ func TestXCLIENT(t *testing.T) {
 	}
 	stranger.run([]step{{"XCLIENT ADDR=192.0.2.66\r\n", []string{"50"}}})
 	stranger.run(message)
-	last := tr.all()[3]
+	all := tr.all()
+	last := all[len(all)-1]
 	if last.Envelope.Client != netip.MustParseAddr("127.0.0.8") || !last.Held {
 		t.Errorf("a stranger passes for %+v", last.Envelope)
+	}
+}
+
+// accusesNobody judges a report of a client that a relay did not name, with a
+// trace line of that client's own on top.
+func accusesNobody(t *testing.T, r evidence.Report) {
+	t.Helper()
+	j, err := evidence.NewJudge(evidence.Config{
+		Reporters: []evidence.Reporter{{Name: "local", Relays: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
+		Listable:  []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Reporter = "local"
+	r.Raw = append([]byte("Received: from innocent.example (innocent.example [198.51.100.77]) by mx.example with ESMTP id 1\r\n"), r.Raw...)
+	if f := j.Judge(r, time.Now()); f.Source.IsValid() {
+		t.Errorf("%+v accuses %s", r.Envelope, f.Source)
 	}
 }
 
@@ -210,6 +239,16 @@ func TestPROXY(t *testing.T) {
 			t.Errorf("%q: %s, held %v; want %s", test.header, got.Envelope.Client, got.Held, test.client)
 		}
 	}
+	for _, nobody := range []string{"PROXY UNKNOWN\r\n", "PROXY UNKNOWN 192.0.2.66 192.0.2.25 4711 25\r\n", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"} {
+		c := tr.dial(t, "127.0.0.9")
+		c.run([]step{{nobody + "EHLO mx.sender.example\r\nMAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\nQUIT\r\n", []string{"220", "250", "451 4.3.5", "5", "5", "221", "closed"}}})
+	}
+	c := tr.dial(t, "127.0.0.9")
+	c.run([]step{{
+		"PROXY TCP4 127.0.0.1 127.0.0.1 4711 25\r\nEHLO mx.sender.example\r\nMAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n" + bounce + ".\r\nQUIT\r\n",
+		[]string{"220", "250", "250", "250", "354", "250", "221", "closed"},
+	}})
+	accusesNobody(t, tr.all()[4])
 	for _, bad := range []string{
 		"EHLO mx.sender.example\r\n", "PROXY\r\n", "PROXY TCP4 192.0.2.66\r\n", "PROXY TCP4 x y 1 2\r\n",
 		"PROXY TCP4 192.0.2.66 192.0.2.25 4711 25\n", "PROXY " + strings.Repeat("x", 200), "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", v2[:20],
@@ -231,7 +270,7 @@ func TestPROXY(t *testing.T) {
 		{"PROXY TCP4 192.0.2.66 192.0.2.25 4711 25\r\n", []string{"220", "50"}},
 		{"EHLO x.example\r\nMAIL FROM:<>\r\nRCPT TO:<x@trap.example>\r\nDATA\r\n" + bounce + ".\r\n", []string{"250", "250", "250", "354", "250"}},
 	})
-	if got := tr.all()[4].Envelope.Client.String(); got != "127.0.0.8" {
+	if got := tr.all()[5].Envelope.Client.String(); got != "127.0.0.8" {
 		t.Errorf("a stranger passes for %s", got)
 	}
 }

@@ -48,6 +48,9 @@ func (c *conn) xclient(args string) error {
 			return c.reply(tooMany)
 		}
 	}
+	if named := g.addr.IsValid() || g.unknown; named || !c.told {
+		c.nobody = !g.addr.IsValid() || g.addr.IsLoopback() // the relay adds no line of its own
+	}
 	c.helo, c.ptr, c.told = g.helo, g.name, true
 	c.forget()
 	return c.reply("220 " + c.owner.services.hostname + " ESMTP\r\n")
