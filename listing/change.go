@@ -199,11 +199,14 @@ func (c *change) index(r *record) error {
 
 func (c *change) wakeAt(at time.Time, p netip.Prefix, kind byte) error {
 	key := wakeKey(at, p, kind)
-	if err := c.bucket(bucketExpiry).Put(key, newEncoder(indexVersion).seal(key)); err != nil {
+	if err := c.bucket(bucketExpiry).Put(key, indexValue(key)); err != nil {
 		return fmt.Errorf("index %s: %w", p, err)
 	}
 	return nil
 }
+
+// indexValue is what stands under a key of the expiry index: nothing but its checksum.
+func indexValue(key []byte) []byte { return newEncoderFor(indexVersion, 1+sumBytes).seal(key) }
 
 // covering returns the record of the operator's prefix that holds p and is
 // wider than a host, if there is one.
@@ -278,29 +281,32 @@ func recordsBy(tx *bolt.Tx, lex *lexicon, p netip.Prefix, fn func(*record) error
 	return nil
 }
 
+// publishStep is how many regions are compared at once, so that a large import takes
+// little more memory than what it changes.
+const publishStep = 4096
+
 // publish finds out what is published now and was not, and the other way
 // round.
 func (c *change) publish() error {
-	if len(c.dirty) == 0 {
-		return nil
-	}
-	regions := Regions(c.dirty, c.widest)
 	var before, after []Entry
-	for _, region := range regions {
-		for e := range c.current.Within(region) {
-			before = append(before, e)
-		}
-		err := recordsBy(c.tx, c.lex, region, func(r *record) error {
-			if r.listed() {
-				after = append(after, r.entry())
+	for regions := range slices.Chunk(Regions(c.dirty, c.widest), publishStep) {
+		before, after = before[:0], after[:0]
+		for _, region := range regions {
+			before = slices.AppendSeq(before, c.current.Within(region))
+			err := recordsBy(c.tx, c.lex, region, func(r *record) error {
+				if r.listed() {
+					after = append(after, r.entry())
+				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
+		removed, added := Diff(before, Visible(after, c.holesIn(regions)))
+		c.removed, c.added = append(c.removed, removed...), append(c.added, added...)
 	}
-	c.removed, c.added = Diff(before, Visible(after, c.holesIn(regions)))
+	c.dirty = nil
 	return nil
 }
 
@@ -342,6 +348,7 @@ func (c *change) finish() error {
 		if err := c.writeAudit(&c.audits[i]); err != nil {
 			return err
 		}
+		c.audits[i] = AuditEntry{} // an import's is large
 	}
 	if c.brakes != c.braked {
 		c.wrote = true

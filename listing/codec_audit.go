@@ -12,7 +12,7 @@ const (
 )
 
 func encodeAudit(key []byte, a *AuditEntry) []byte {
-	e := newEncoderFor(auditVersion, 256+keyBytes6*len(a.Prefixes)+len(a.Detail))
+	e := newEncoderFor(auditVersion, 256+keyBytes4*len(a.Prefixes)+len(a.Detail))
 	e.fixed(a.previous[:])
 	e.time(a.Time)
 	e.text(a.Action)

@@ -14,11 +14,14 @@ const (
 	recordPast
 )
 
+// recordSize is what most records take.
+const recordSize = 48
+
 // encode writes what the key does not tell, and of the rest what cannot be
 // found out: times stand as the distance from one before, and what is published
 // is written only when it lags behind.
 func (r *record) encode(lex *lexicon, key []byte) ([]byte, error) {
-	e := newEncoder(recordVersion)
+	e := newEncoderFor(recordVersion, recordSize) // a transaction keeps it until its end, and an import makes a million
 	e.byte(r.flags())
 	if m := r.Manual; m != nil {
 		e.time(m.At)

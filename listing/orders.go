@@ -103,15 +103,18 @@ func checkOrder(name string, o Order, items int) error {
 // [RefusedError], none. A key that an operator lists already gets the new end
 // and reason.
 func (s *Store) List(ctx context.Context, o Order, keys []Manual) (Result, error) {
-	keys = slices.Clone(keys)
-	slices.SortStableFunc(keys, func(a, b Manual) int { return a.Key.Compare(b.Key) })
+	byKey := func(a, b Manual) int { return a.Key.Compare(b.Key) }
+	if !slices.IsSortedFunc(keys, byKey) {
+		keys = slices.Clone(keys)
+		slices.SortStableFunc(keys, byKey)
+	}
 	return s.order(ctx, "list", o, len(keys), func(c *change) ([]Problem, error) { return c.list(o, keys) })
 }
 
 func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 	var refused refusals
 	var top, last Key
-	wanted := make([]Manual, 0, len(keys))
+	prefixes := make([]netip.Prefix, 0, len(keys)) // of those to list
 	for _, m := range keys {
 		if !m.Key.IsValid() {
 			refused.add(m.Key, ErrKey, "%s", ErrKey)
@@ -130,15 +133,18 @@ func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 		if err := c.refuseListing(m, &refused); err != nil {
 			return nil, err
 		}
-		wanted = append(wanted, m)
+		prefixes = append(prefixes, m.Key.Prefix())
 	}
 	if err := refused.err("list"); err != nil {
 		return nil, err
 	}
-	prefixes := make([]netip.Prefix, 0, len(wanted))
-	c.dirty = slices.Grow(c.dirty, len(wanted))
-	for _, m := range wanted {
-		prefixes = append(prefixes, m.Key.Prefix())
+	c.dirty = slices.Grow(c.dirty, len(prefixes))
+	last = Key{}
+	for _, m := range keys {
+		if m.Key == last {
+			continue
+		}
+		last = m.Key
 		if err := c.listOne(o, m); err != nil {
 			return nil, err
 		}

@@ -27,16 +27,15 @@ import (
 // entries may differ after records or exemptions with the given prefixes were
 // added, removed or changed. The function widest returns the widest record that
 // covers a prefix, the prefix's own included, as the records are after the
-// change; false when there is none. The regions are sorted and disjoint.
+// change; false when there is none. The regions are sorted and disjoint, and take
+// the place of what is given.
 func Regions(changed []netip.Prefix, widest func(netip.Prefix) (netip.Prefix, bool)) []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(changed))
-	for _, p := range changed {
+	for i, p := range changed {
 		if w, ok := widest(p); ok && covers(w, p) {
-			p = w
+			changed[i] = w
 		}
-		out = append(out, p)
 	}
-	return disjoint(out)
+	return disjoint(changed)
 }
 
 // Visible returns the entries to publish for the given records, sorted. The
