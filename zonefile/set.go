@@ -17,6 +17,7 @@ const dataVersion = 1
 // Set is the zones of one server. It is immutable.
 type Set struct {
 	zones  []*Zone          // sorted by name
+	first  *Zone            // as they were given; nil when there is none
 	byWire map[string]*Zone // by lower-case wire name without the root label
 	sizes  [256]bool        // lengths that occur among the keys of byWire
 	above  map[string]bool  // as byWire: names that exist only because a zone or a name server lies below
@@ -27,6 +28,9 @@ type Set struct {
 // if its name cannot be taken for an address in the outer one.
 func NewSet(zones ...*Zone) (*Set, error) {
 	s := &Set{byWire: make(map[string]*Zone, len(zones)), zones: slices.Clone(zones)}
+	if len(zones) > 0 {
+		s.first = zones[0]
+	}
 	slices.SortFunc(s.zones, func(a, b *Zone) int { return strings.Compare(a.Name, b.Name) })
 	var errs []error
 	for _, z := range s.zones {
@@ -115,6 +119,19 @@ func (s *Set) checkNested(z *Zone) error {
 
 // All returns the zones, sorted by name.
 func (s *Set) All() []*Zone { return slices.Clone(s.zones) }
+
+// Named returns the zone with this name (any case, with or without the final dot),
+// with no name the one that was given first, or nil.
+func (s *Set) Named(name string) *Zone {
+	if name == "" {
+		return s.first
+	}
+	wire, ok := appendWire(nil, strings.ToLower(name))
+	if !ok {
+		return nil
+	}
+	return s.byWire[string(wire)]
+}
 
 // Find returns the zone with the longest name that qname (presentation format,
 // any case, with or without the final dot) lies in, or nil.

@@ -43,7 +43,7 @@ func TestBadStructure(t *testing.T) {
 	t.Parallel()
 	checkBad(t, []badCase{
 		{"unknown key, a slip", "dns:\n  lisen: [x]\n", []string{`bl.yaml:2: dns.lisen: unknown key; did you mean listen?`}},
-		{"unknown key", "http:\n  colour: red\n", []string{`bl.yaml:2: http.colour: unknown key; known here: listen, origins, poll`}},
+		{"unknown key", "http:\n  colour: red\n", []string{`bl.yaml:2: http.colour: unknown key; known here: listen, origins, poll, proxies`}},
 		{"unknown key with a dot", "dns.listen: [x]\n", []string{
 			`bl.yaml:1: dns.listen: unknown key; known here: state, dns, http, zones, intake, reporters, traps, guarded, lookups, policy, brakes, journal, headers, exempt, exports, mirror, log, shutdown_timeout`,
 		}},

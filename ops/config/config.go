@@ -30,6 +30,7 @@ type Config struct {
 	Lookups         Lookups       `key:"lookups" doc:"What is asked of the DNS about reports."`
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
 	Brakes          Brakes        `key:"brakes" doc:"What the server does to the list by itself before it waits for an operator, who lifts a brake with the command resume."`
+	Probation       Probation     `key:"probation" doc:"What a reporter that is enrolled by command counts for at first. Those of this file have none."`
 	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
 	Headers         Headers       `key:"headers" doc:"Whether the headers of proven reports are kept, for operators who look into one (show --headers): without local parts of addresses and without the subject."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
@@ -69,6 +70,8 @@ type HTTP struct {
 	Origins bool   `key:"origins" doc:"Tell everybody which spam was answered to forged senders, and where it came from, at /origins.jsonl: less than 'backscatter origins' does, and a day later, so that nobody finds traps by it."`
 
 	Poll []netip.Prefix `key:"poll" restart:"yes" doc:"Who may fetch what changed since a serial, at /changes?since=SERIAL, and what left the list in the past 30 days, at /removals: addresses and prefixes. Empty is nobody."`
+
+	Proxies []netip.Prefix `key:"proxies" restart:"yes" doc:"Proxies before the web server, which append to X-Forwarded-For whom they were asked by: http.poll is about those. Without them it is about whoever connects."`
 }
 
 // Zone is one zone that is answered for.

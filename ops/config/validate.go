@@ -28,6 +28,7 @@ func (c *Config) validate(p *problems) {
 		validateListen(p, "http.listen", c.HTTP.Listen)
 	}
 	validateApart(p, "http.poll", c.HTTP.Poll, "")
+	validateApart(p, "http.proxies", c.HTTP.Proxies, "")
 	c.Intake.validate(p)
 	c.validateListeners(p)
 	c.validateZones(p)
@@ -37,6 +38,7 @@ func (c *Config) validate(p *problems) {
 	c.validateGuarded(p)
 	c.Policy.validate(p, "policy", c.ListingPolicy())
 	blame(p, "brakes", &c.Brakes, listing.Brakes(c.Brakes).Validate())
+	c.Probation.validate(p, "probation")
 	c.Journal.validate(p, "journal")
 	c.Headers.validate(p, "headers")
 	c.validateExempt(p)

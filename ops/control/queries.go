@@ -204,16 +204,11 @@ func (w *begunWriter) Write(p []byte) (int, error) {
 }
 
 func (s *Server) zone(name string) (*zonefile.Zone, error) {
-	zones := s.Zones().All()
-	if name == "" && len(zones) > 0 {
-		return zones[0], nil
+	set := s.Zones()
+	if z := set.Named(name); z != nil {
+		return z, nil
 	}
-	for _, z := range zones {
-		if sameName(z.Name, name) {
-			return z, nil
-		}
-	}
-	return nil, badRequest("zone %q is not configured, want one of %s", name, zoneNames(zones))
+	return nil, badRequest("zone %q is not configured, want one of %s", name, zoneNames(set.All()))
 }
 
 // importList lists by hand, or exempts, what the body holds. A list with a line that cannot

@@ -151,7 +151,7 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 		Lookup:  d.store,
 		Policy:  func() []string { return d.store.Settings().Policy.Text() },
 		Origins: d.origins(),
-		List:    &web.List{To: c.HTTP.Poll, Zones: d.zones, Snapshot: d.store.Snapshot, Compare: d.store.Compare, Changes: d.store.Changes},
+		List:    &web.List{To: c.HTTP.Poll, Proxies: c.HTTP.Proxies, Zones: d.zones, Snapshot: d.store.Snapshot, Compare: d.store.Compare, Changes: d.store.Changes},
 		Contact: d.contact,
 		Ready:   d.NotReady,
 		Metrics: reg,
@@ -180,7 +180,7 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 // zoneNamed returns what finds the zone of an export in the configuration in
 // force, whose settings a reload may have changed.
 func (d *Daemon) zoneNamed(name string) func() *zonefile.Zone {
-	return func() *zonefile.Zone { return d.zones().Find(name) }
+	return func() *zonefile.Zone { return d.zones().Named(name) }
 }
 
 // Addr returns an address that a service (dns, smtp, lmtp, milter, http, control)
@@ -224,11 +224,11 @@ func (d *Daemon) listeners() []control.Listener {
 // contact is where the listed can write to: the hostmaster of the first zone.
 // Its first label is the local part (RFC 1035 §8).
 func (d *Daemon) contact() string {
-	zones := d.zones().All()
-	if len(zones) == 0 {
+	first := d.zones().Named("")
+	if first == nil {
 		return ""
 	}
-	return strings.Replace(strings.TrimSuffix(zones[0].Hostmaster, "."), ".", "@", 1)
+	return strings.Replace(strings.TrimSuffix(first.Hostmaster, "."), ".", "@", 1)
 }
 
 // Status is what the daemon is doing, all but the store's part.

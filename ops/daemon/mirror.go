@@ -28,7 +28,7 @@ import (
 type MirrorOptions struct {
 	Config  *config.Config
 	Load    func() (*config.Config, error) // reads the configuration anew, to tell at a reload that it has changed
-	From    string // where the list comes from: a folder that something else copies it into, or primaries
+	From    string                         // where the list comes from: a folder that something else copies it into, or primaries
 	Version string
 	Logger  *slog.Logger
 }

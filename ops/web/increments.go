@@ -8,7 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -25,6 +27,7 @@ import (
 // it lately.
 type List struct {
 	To       []netip.Prefix // who may
+	Proxies  []netip.Prefix // who is believed for whom they ask
 	Zones    func() *zonefile.Set
 	Snapshot func() *listing.Snapshot
 	Compare  func(from, to uint64, most int) (listing.Comparison, error)
@@ -34,8 +37,8 @@ type List struct {
 // Bounds of what is kept of answers, which many ask for.
 const (
 	maxKept  = 64
+	maxSize  = 512 << 10   // of changes; larger ones are made anew
 	keptFor  = time.Minute // of what left the list: a day's bytes are the same
-	maxBody  = 32 << 20
 	freshFor = "max-age=30"
 )
 
@@ -47,31 +50,41 @@ type poll struct {
 	mu   sync.Mutex // guards what follows, and is held while an answer is made
 	list *listing.Snapshot
 	set  *zonefile.Set
-	kept map[string]*kept
+	kept map[question]*kept
+}
+
+// question is what an answer is kept for.
+type question struct {
+	zone  string
+	since string // a serial; empty: what left the zone lately
 }
 
 type kept struct {
 	plain, packed []byte
 	etag          string
 	serial        uint32
-	modified      time.Time
 	until         time.Time
 }
 
-// answer returns what a question with this name is answered with.
-func (p *poll) answer(name string, now time.Time, body func(*zonefile.Set, *listing.Snapshot, *bytes.Buffer) error) (*kept, error) {
+// answer returns what a question about the zone of this name is answered with.
+func (p *poll) answer(name, since string, now time.Time, body func(*zonefile.Zone, *listing.Snapshot, io.Writer) error) (*kept, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	snapshot := p.Snapshot() // before the zones: who changes both changes the zones first
 	set := p.Zones()
-	if snapshot != p.list || set != p.set || len(p.kept) >= maxKept {
-		p.list, p.set, p.kept = snapshot, set, map[string]*kept{}
+	if snapshot != p.list || set != p.set {
+		p.list, p.set, p.kept = snapshot, set, map[question]*kept{}
 	}
-	if k := p.kept[name]; k != nil && now.Before(k.until) {
+	z := set.Named(name)
+	if z == nil {
+		return nil, fmt.Errorf("zone %.255q: %w: it is not one of ours", name, errAsked)
+	}
+	asked := question{zone: z.Name, since: since}
+	if k := p.kept[asked]; k != nil && now.Before(k.until) {
 		return k, nil
 	}
 	var plain, packed bytes.Buffer
-	if err := body(set, snapshot, &plain); err != nil {
+	if err := body(z, snapshot, &plain); err != nil {
 		return nil, err
 	}
 	gz := gzip.NewWriter(&packed)
@@ -84,25 +97,28 @@ func (p *poll) answer(name string, now time.Time, body func(*zonefile.Set, *list
 	sum := sha256.Sum256(plain.Bytes())
 	k := &kept{
 		plain: plain.Bytes(), packed: packed.Bytes(), etag: hex.EncodeToString(sum[:12]), serial: snapshot.Serial(),
-		modified: snapshot.Time(), until: now.Add(keptFor),
+		until: now.Add(keptFor),
 	}
-	if len(k.plain) <= maxBody/maxKept { // larger ones are made anew
-		p.kept[name] = k
-	}
+	p.keep(asked, k)
 	return k, nil
+}
+
+// keep keeps what left a zone, which is long and the same for all, and of the changes
+// since so many serials those that are short.
+func (p *poll) keep(asked question, k *kept) {
+	if asked.since != "" {
+		if len(k.plain) > maxSize {
+			return
+		}
+		if len(p.kept) >= maxKept {
+			maps.DeleteFunc(p.kept, func(other question, _ *kept) bool { return other.since != "" })
+		}
+	}
+	p.kept[asked] = k
 }
 
 // errAsked is a question that cannot be answered.
 var errAsked = errors.New("asked wrongly")
-
-func zoneNamed(set *zonefile.Set, name string) (*zonefile.Zone, error) {
-	for _, z := range set.All() {
-		if name == "" || strings.EqualFold(strings.TrimSuffix(name, ".")+".", z.Name) {
-			return z, nil
-		}
-	}
-	return nil, fmt.Errorf("zone %q: %w: it is not one of ours", name, errAsked)
-}
 
 // changes answers /changes?since=SERIAL.
 func (p *poll) changes(w http.ResponseWriter, r *http.Request) {
@@ -111,12 +127,7 @@ func (p *poll) changes(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, fmt.Errorf("since: %w: want a serial", errAsked))
 		return
 	}
-	name := r.FormValue("zone")
-	k, err := p.answer(fmt.Sprintf("changes %d %.255s", since, name), time.Now(), func(set *zonefile.Set, s *listing.Snapshot, to *bytes.Buffer) error {
-		z, err := zoneNamed(set, name)
-		if err != nil {
-			return err
-		}
+	k, err := p.answer(r.FormValue("zone"), strconv.FormatUint(since, 10), time.Now(), func(z *zonefile.Zone, s *listing.Snapshot, to io.Writer) error {
 		increment, err := zonefile.Since(z, s, uint32(since), p.Compare)
 		if err != nil {
 			return err
@@ -128,12 +139,8 @@ func (p *poll) changes(w http.ResponseWriter, r *http.Request) {
 
 // removals answers /removals.
 func (p *poll) removals(w http.ResponseWriter, r *http.Request) {
-	now, name := time.Now(), r.FormValue("zone")
-	k, err := p.answer(fmt.Sprintf("removals %.255s", name), now, func(set *zonefile.Set, s *listing.Snapshot, to *bytes.Buffer) error {
-		z, err := zoneNamed(set, name)
-		if err != nil {
-			return err
-		}
+	now := time.Now()
+	k, err := p.answer(r.FormValue("zone"), "", now, func(z *zonefile.Zone, s *listing.Snapshot, to io.Writer) (err error) {
 		list := zonefile.List{Zone: z, Snapshot: s, Now: now}
 		if list.Departed, err = zonefile.Departures(z, s, now, p.Changes()); err != nil {
 			return err
@@ -146,9 +153,37 @@ func (p *poll) removals(w http.ResponseWriter, r *http.Request) {
 
 // allowed reports whether a client may poll.
 func (p *poll) allowed(r *http.Request) bool {
-	client, err := netip.ParseAddrPort(r.RemoteAddr)
-	within := func(to netip.Prefix) bool { return to.Contains(client.Addr().Unmap()) }
-	return err == nil && slices.ContainsFunc(p.To, within)
+	client, ok := clientOf(r, p.Proxies)
+	return ok && within(p.To, client)
+}
+
+func within(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// clientOf returns who asks. Each proxy appends to X-Forwarded-For whom it was asked
+// by, so the last address there that is no proxy of ours is the client; what stands
+// before it is his own word. A proxy that does not tell asks for nobody.
+func clientOf(r *http.Request, proxies []netip.Prefix) (netip.Addr, bool) {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	client := remote.Addr().Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for within(proxies, client) {
+		if len(hops) == 0 {
+			return netip.Addr{}, false
+		}
+		last := strings.TrimSpace(hops[len(hops)-1])
+		hops = hops[:len(hops)-1]
+		addr, err := netip.ParseAddr(strings.Trim(last, "[]"))
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		client = addr.Unmap().WithZone("")
+	}
+	return client, true
 }
 
 // guarded lets only those in who may poll.
@@ -190,8 +225,9 @@ func (p *poll) send(w http.ResponseWriter, r *http.Request, kind string, k *kept
 	h.Set("Cache-Control", freshFor)
 	h.Set("ETag", etag)
 	h.Set("X-Serial", strconv.FormatUint(uint64(k.serial), 10))
-	// It compares ETag and date with what the client has, and answers ranges.
-	http.ServeContent(w, r, "", k.modified.UTC().Truncate(time.Second), bytes.NewReader(body))
+	// It compares the ETag with what the client has, and answers ranges. No date is told:
+	// the list can change twice in a second, and what left it lately changes by itself.
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
 // takesGzip reports whether a client wants that (RFC 9110 §12.5.3).
