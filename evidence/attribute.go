@@ -16,6 +16,7 @@ type attribution struct {
 	at     time.Time // when the trusted host took the message, zero when it does not say
 	queue  string    // queue id by the word of the source itself
 	rcpt   string    // recipient by the word of the trusted host
+	line   int       // the Received line above which no stranger wrote
 }
 
 // maxTrail bounds the Received lines that are read of one header (RFC 5321
@@ -66,6 +67,7 @@ func attribute(r Report, lines []Received, relays, listable []netip.Prefix) attr
 		return a.checked(listable)
 	}
 	for i, line := range lines {
+		a.line = i
 		if a.at.IsZero() {
 			a.at = line.Date
 		}

@@ -200,6 +200,21 @@ func TestEnvelopeFromMessage(t *testing.T) {
 		{"Delivered-To of somebody else", "Delivered-To: jane@real.example\n" + direct, false},
 		{"Envelope-To", "Envelope-To: <trap7@trap.example>\n" + direct, true},
 		{"for", strings.Replace(direct, ";", " for <jane@real.example>;", 1), false},
+		{"between the lines of two relays", relayed + "X-Original-To: trap7@trap.example\n" + strings.Replace(direct, ";", " for <jane@real.example>;", 1), true},
+		// What came through an innocent forwarder, below its line and the one that names it.
+		{"X-Original-To by a stranger", "Delivered-To: jane@real.example\n" + direct + "X-Original-To: x@trap.example\nEnvelope-To: x@trap.example\n", false},
+		{"X-Original-To by a stranger, where the line tells for whom", strings.Replace(direct, ";", " for <jane@real.example>;", 1) + "X-Original-To: x@trap.example\n", false},
+		{"X-Original-To by a stranger, behind a relay", relayed + strings.Replace(direct, ";", " for <jane@real.example>;", 1) + "X-Original-To: x@trap.example\n", false},
+	}
+	// By the word of a reporter that names the client, and no recipients.
+	for top, trap := range map[string]bool{
+		"X-Original-To: x@trap.example\n" + direct:                                       true,
+		"Delivered-To: jane@real.example\n" + direct + "X-Original-To: x@trap.example\n": false,
+	} {
+		f := j.Judge(evidence.Report{Raw: bounceWith(top, spam), Reporter: "local", Received: now, Envelope: evidence.Envelope{Client: addr("192.0.2.66")}}, now)
+		if f.RecipientTrap != trap {
+			t.Errorf("%q: trap %t, want %t", top, f.RecipientTrap, trap)
+		}
 	}
 	for _, tt := range tests {
 		f := j.Judge(evidence.Report{Raw: bounceWith(tt.top, spam), Reporter: "local", Received: now}, now)

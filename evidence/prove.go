@@ -15,17 +15,17 @@ var envelopeFields = []string{"X-Original-To", "Delivered-To", "Envelope-To", "X
 const maxEnvelope = 100
 
 // recipients returns the envelope recipients: those of the envelope, or else what the
-// delivery agent wrote into the message, or the trusted host's Received line,
-// or last the To field. Who sends a message could have written the latter, but
-// accuses nobody but himself with it.
+// delivery agents of trusted hosts wrote into the message, or those hosts' Received
+// lines, or, where neither is there, the To field. Fields below the line that names
+// the source can be of whoever wrote to that host, which then only forwarded them.
 func recipients(r Report, m *Message, a attribution) []string {
 	if len(r.Envelope.Recipients) > 0 {
 		return r.Envelope.Recipients[:min(len(r.Envelope.Recipients), maxEnvelope)]
 	}
 	var found []string
-	for _, name := range envelopeFields {
-		for _, v := range m.Header.Values(name) {
-			found = append(found, plainAddress(strings.TrimPrefix(v, "rfc822;")))
+	for _, f := range m.Header.above(a.line) {
+		if slices.ContainsFunc(envelopeFields, func(name string) bool { return foldEqual(f.name, name) }) {
+			found = append(found, plainAddress(strings.TrimPrefix(unfold(f.value), "rfc822;")))
 		}
 	}
 	if a.rcpt != "" {
@@ -38,6 +38,21 @@ func recipients(r Report, m *Message, a attribution) []string {
 		}
 	}
 	return found[:min(len(found), maxEnvelope)]
+}
+
+// above returns the fields above the Received line of that number, from 0; none
+// where there is no such line.
+func (h *Header) above(line int) []field {
+	for i := range h.fields {
+		if !foldEqual(h.fields[i].name, "Received") {
+			continue
+		}
+		if line == 0 {
+			return h.fields[:i]
+		}
+		line--
+	}
+	return nil
 }
 
 // passed reports whether the original went through one of the relays: a host

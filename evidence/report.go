@@ -7,8 +7,9 @@ import (
 
 // Envelope is what the SMTP session said around a message. Where it is not
 // known, [Judge] looks for it in the message: the sender in Return-Path, the
-// recipient in X-Original-To, Delivered-To, Envelope-To and their kin, then in
-// the "for" of the topmost Received line that has one, last in To.
+// recipient in X-Original-To, Delivered-To, Envelope-To and their kin above the
+// Received line that names the source, then in the "for" of the topmost Received
+// line that has one, last in To.
 type Envelope struct {
 	Client        netip.Addr // who connected; invalid when it is not known
 	HELO, PTR     string     // what the client called itself, and its verified name
