@@ -7,22 +7,6 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// NewSnapshot builds a snapshot from nothing.
-func NewSnapshot(b Build) *Snapshot {
-	empty := &Snapshot{nets: new(bart.Table[netRef]), contents: newContents()}
-	d := empty.draft()
-	d.own = true
-	if b.Entries != nil {
-		for e := range b.Entries {
-			d.add(e)
-			if len(d.edits) >= maxEdits {
-				d.flush()
-			}
-		}
-	}
-	return d.finish(Next{Sequence: b.Sequence, Time: b.Time, NewestEvidence: b.NewestEvidence, Endings: b.Endings, Decommissioned: b.Decommissioned})
-}
-
 // Next returns the snapshot that follows s. It costs what the change is large,
 // not what the list is. It leaves s as it is, and does not supersede it.
 func (s *Snapshot) Next(n Next) *Snapshot {

@@ -76,25 +76,31 @@ func (h *hosts) apply(edits []edit, note func(ref uint32, delta int)) {
 	if !slices.IsSorted(edits) {
 		slices.Sort(edits)
 	}
-	edits = slices.CompactFunc(edits, func(a, b edit) bool { return a.host() == b.host() })
+	edits = slices.CompactFunc(edits, sameHost)
 	count := func(ref uint32, delta int) {
 		h.n += delta
 		note(ref, delta)
 	}
 	for part := range runs(edits, 24) {
-		i := part[0].host() >> 24
-		var p page
-		if h.pages[i] != nil {
-			p = *h.pages[i]
-		}
-		for part := range runs(part, 20) {
-			n := &p[part[0].host()>>20&15]
-			*n = n.merge(part, count)
-		}
-		h.pages[i] = &p
-		if p == (page{}) {
-			h.pages[i] = nil
-		}
+		h.applyPage(part, count)
+	}
+}
+
+// applyPage makes edits of one /8, which are sorted, one for a host. It leaves
+// their number to note.
+func (h *hosts) applyPage(edits []edit, note func(ref uint32, delta int)) {
+	i := edits[0].host() >> 24
+	var p page
+	if h.pages[i] != nil {
+		p = *h.pages[i]
+	}
+	for part := range runs(edits, 20) {
+		n := &p[part[0].host()>>20&15]
+		*n = n.merge(part, note)
+	}
+	h.pages[i] = &p
+	if p == (page{}) {
+		h.pages[i] = nil
 	}
 }
 

@@ -141,6 +141,8 @@ func (e edit) host() uint32  { return uint32(e >> 32) }
 func (e edit) ref() uint32   { return uint32(e) }
 func (e edit) removes() bool { return e.ref() == noRef }
 
+func sameHost(a, b edit) bool { return a.host() == b.host() }
+
 // place is where an edit meets a leaf.
 type place struct {
 	at    uint32
@@ -151,7 +153,7 @@ type place struct {
 // It tells note of each number that is used once more or once less.
 func (l *leaf) merge(edits []edit, note func(ref uint32, delta int)) *leaf {
 	if l == nil {
-		l = &leaf{}
+		return newLeaf(edits, note)
 	}
 	places := make([]place, len(edits))
 	var added [16]int // hosts more or less, by /16
@@ -195,6 +197,36 @@ func (l *leaf) merge(edits []edit, note func(ref uint32, delta int)) *leaf {
 		}
 	}
 	out.take(to, l, from, l.ends[15])
+	return out
+}
+
+// newLeaf returns the hosts that edits, sorted and one for a host, add to nothing.
+// It tells note as [leaf.merge] does.
+func newLeaf(edits []edit, note func(ref uint32, delta int)) *leaf {
+	out := &leaf{}
+	var refs refRange
+	for _, e := range edits {
+		if !e.removes() {
+			out.ends[e.host()>>16&15]++
+			refs.add(e.ref())
+			note(e.ref(), 1)
+		}
+	}
+	for sub := 1; sub < len(out.ends); sub++ {
+		out.ends[sub] += out.ends[sub-1]
+	}
+	if out.len() == 0 {
+		return nil
+	}
+	out.width, out.same = refs.width(), refs.least
+	out.grow()
+	at := uint32(0)
+	for _, e := range edits {
+		if !e.removes() {
+			out.set(at, uint16(e.host()), e.ref())
+			at++
+		}
+	}
 	return out
 }
 

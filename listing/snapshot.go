@@ -40,16 +40,6 @@ type netRef struct {
 	bits uint8  // length of the entry's prefix
 }
 
-// Build is what a snapshot is made from.
-type Build struct {
-	Sequence       uint64
-	Time           time.Time       // of the commit that made the sequence
-	NewestEvidence time.Time       // zero: none
-	Entries        iter.Seq[Entry] // in any order, each prefix once; nil: none
-	Endings        []Ending        // in any order; kept, so not to be changed any more
-	Decommissioned time.Time       // zero: the list is in use; else it has no entries
-}
-
 // Next is what makes the next snapshot out of one.
 type Next struct {
 	Sequence       uint64
