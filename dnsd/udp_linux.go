@@ -235,9 +235,11 @@ func (l *udpListener) serve(ctx context.Context, socket int, w *worker) error {
 			}
 			continue
 		}
-		began := w.counts.timed.begin()
-		b.send(fd, b.answer(w, n), w.counts)
-		w.counts.timed.end(began, n)
+		if n > 0 { // else nothing of it is to be timed
+			began := w.counts.timed.begin()
+			b.send(fd, b.answer(w, n), w.counts)
+			w.counts.timed.end(began, n)
+		}
 		if end != 0 && (n == 0 || time.Now().UnixNano() > end) {
 			return nil
 		}
