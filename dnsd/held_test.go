@@ -85,6 +85,21 @@ func TestHeldSocketsErrors(t *testing.T) {
 	if err := dnsd.New(o).Listen(); err == nil || !strings.Contains(err.Error(), "a socket for "+addr+" was handed over") {
 		t.Errorf("a socket of another address: %v", err)
 	}
+	again, err := net.FileListener(sockets[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	twice, err := again.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer twice.Close()
+	o.Listen, o.Sockets = []string{addr}, append([]*os.File{twice}, sockets...)
+	if err := dnsd.New(o).Listen(); err == nil || !strings.Contains(err.Error(), "2 sockets of TCP") || !strings.Contains(err.Error(), addr) {
+		t.Errorf("two sockets of TCP: %v", err)
+	}
+	o.Listen = []string{"127.0.0.1:0"}
 	file, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)

@@ -114,6 +114,9 @@ func bindOne(addr netip.AddrPort, sockets int, h held) (e endpoint, err error) {
 		tcp = "tcp6" // refuses mapped IPv4, so both families can have a wildcard
 	}
 	udps, tcps := h.take(addr)
+	if len(tcps) > 1 {
+		return e, fmt.Errorf("%d sockets of TCP were handed over for it: want one, as nobody would accept connections on the others", len(tcps))
+	}
 	if e.udp, err = listenUDP(addr, sockets, udps); err != nil {
 		return e, explain(err)
 	}

@@ -32,10 +32,13 @@ func listenUDP(addr netip.AddrPort, _ int, held []*os.File) (*udpListener, error
 		network, l.family = "udp6", ipv6Family // refuses mapped IPv4, so both families can have a wildcard
 	}
 	var err error
-	if len(held) > 0 {
-		l.conn, err = packetConn(held[0])
-	} else {
+	switch len(held) {
+	case 0:
 		l.conn, err = net.ListenUDP(network, net.UDPAddrFromAddrPort(addr))
+	case 1:
+		l.conn, err = packetConn(held[0])
+	default:
+		err = fmt.Errorf("%d sockets of UDP were handed over for it: want one, as nobody would read the others", len(held))
 	}
 	if err != nil {
 		return nil, err
