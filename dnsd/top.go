@@ -16,7 +16,7 @@ const watchedKeys = 4096
 // Top is who asked most, and for what, while somebody watched.
 type Top struct {
 	For       time.Duration         // how long
-	Answers   uint64                // how many questions were answered
+	Answers   uint64                // how many questions were answered; the others are among Clients and Kinds only
 	Listed    uint64                // of them, those for listed addresses
 	Clients   []Counted[netip.Addr] // who asked
 	Addresses []Counted[netip.Addr] // listed addresses that were asked for
@@ -63,7 +63,7 @@ func (s *Server) Top(ctx context.Context, d time.Duration, n int) (Top, error) {
 	return top, nil
 }
 
-// see counts an answer.
+// see counts a question.
 func (w *watch) see(q *request, v *View, verdict Verdict) {
 	var asked netip.Addr
 	if verdict.Kind == Listed {
@@ -73,7 +73,9 @@ func (w *watch) see(q *request, v *View, verdict Verdict) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.answers++
+	if verdict.Kind != Dropped {
+		w.answers++
+	}
 	w.kinds[verdict.Kind]++
 	w.clients.add(v.Client.Unmap())
 	if asked.IsValid() {

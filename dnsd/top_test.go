@@ -63,6 +63,42 @@ func TestTop(t *testing.T) {
 	}
 }
 
+// What is not answered counts for who asks, and is no answer.
+func TestTopOfTheUnanswered(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	ignoring := &dnsd.Rules{Access: dnsd.NewAccess(dnsd.AccessRule{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Action: dnsd.Ignore})}
+	o.Rules = func() *dnsd.Rules { return ignoring }
+	s := serve(t, o)
+	ignored := packed(t, question("66.2.0.192.bl.example.", dns.TypeA))
+	answered := packed(t, question(soaAsk, dns.TypeSOA))
+	conn := dial(t, "udp", s.Addrs()[0])
+	got := make(chan dnsd.Top, 1)
+	var top dnsd.Top
+	eventually(t, "both are seen", func() bool {
+		go func() { // ends with its time
+			top, err := s.Top(context.Background(), 300*time.Millisecond, 2)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- top
+		}()
+		for {
+			send(t, conn, ignored)
+			send(t, conn, answered)
+			receiveUDP(t, conn)
+			select {
+			case top = <-got:
+				return top.Kinds["dropped"] > 0 && top.Kinds["apex"] > 0
+			default:
+			}
+		}
+	})
+	if top.Answers != top.Kinds["apex"] || len(top.Clients) != 1 || top.Clients[0].Count != top.Kinds["apex"]+top.Kinds["dropped"] {
+		t.Errorf("%d answers to %v: %v", top.Answers, top.Clients, top.Kinds)
+	}
+}
+
 // TestTopOfOne lets one watch at a time, and ends with who asked for it.
 func TestTopOfOne(t *testing.T) {
 	t.Parallel()
