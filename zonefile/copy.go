@@ -1,13 +1,11 @@
 package zonefile
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/netip"
 	"os"
@@ -37,23 +35,23 @@ func (m Manifest) Load(dir string) (*Copy, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, ManifestName), err)
 	}
 	z := zones.All()[0]
-	r := &copyReader{hasURL: z.URL != ""}
-	b := listing.Build{
-		Sequence: uint64(m.Serial), Time: m.Published, Decommissioned: m.Ended,
-		Entries: func(yield func(listing.Entry) bool) {
-			for _, f := range files {
-				if !r.file(dir, f, yield) {
-					return
-				}
-			}
-		},
+	r := &copyReader{builder: listing.NewBuilder(), hasURL: z.URL != ""}
+	entries := 0
+	for _, f := range files {
+		if err := r.file(dir, f); err != nil {
+			return nil, err
+		}
+		entries += f.Entries
 	}
-	snapshot := listing.NewSnapshot(b)
-	if r.err != nil {
-		return nil, r.err
+	snapshot := r.builder.Snapshot(listing.Build{Sequence: uint64(m.Serial), Time: m.Published, Decommissioned: m.Ended})
+	switch {
+	case snapshot.Len() != entries:
+		return nil, fmt.Errorf("%s: %d entries are there twice", dir, entries-snapshot.Len())
+	case !m.Ended.IsZero() && entries > 0:
+		return nil, fmt.Errorf("%s: the list has ended, and has %d entries", dir, entries)
 	}
-	if !m.Ended.IsZero() && snapshot.Len() > 0 {
-		return nil, fmt.Errorf("%s: the list has ended, and has %d entries", dir, snapshot.Len())
+	if err := r.points.check(z.testPoints(snapshot)); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	return &Copy{Manifest: m, Zones: zones, Snapshot: snapshot}, nil
 }
@@ -76,178 +74,192 @@ func (m Manifest) served() ([]ManifestFile, error) {
 	return nil, fmt.Errorf("has neither %s and %s nor %s, one of which a mirror needs: ask the publisher for these formats", IP4Set, IP6Trie, Combined)
 }
 
-// copyReader reads the entries of files that our own writers wrote.
+// copyReader hands the entries of files that our own writers wrote to a builder.
 type copyReader struct {
-	hasURL bool
-	err    error
+	builder *listing.Builder
+	hasURL  bool
+	points  points
 
+	// Of the file that is read:
 	told   listing.Entry // what the default line in force says
+	point  listing.Class // when it is that of a test point
+	hosts  []uint32      // that stand under it, and that the builder does not have yet
 	passed bool          // what follows is a data set that repeats what another has
 	sets   int           // data sets begun
-	n      int           // entries of the file
+	number int           // of lines
+	n      int           // of entries
 }
 
-// copyBuffer is how much is read at once; no line of ours is nearly so long.
-const copyBuffer = 1 << 20
-
-// file yields the entries of one file. When it returns false, yield did, or the
-// error says why what was yielded must not be used.
-func (r *copyReader) file(dir string, f ManifestFile, yield func(listing.Entry) bool) bool {
-	r.told, r.passed, r.sets, r.n = listing.Entry{}, false, 0, 0
+// file takes all of a file. After an error nothing that came of it must be used.
+func (r *copyReader) file(dir string, f ManifestFile) error {
 	name := filepath.Join(dir, f.Name)
 	in, err := os.Open(name)
 	if err != nil {
-		r.err = err
-		return false
+		return err
 	}
 	defer func() { _ = in.Close() }() // it was only read
-	sum := &counted{Hash: sha256.New()}
+	*r = copyReader{builder: r.builder, hasURL: r.hasURL, points: r.points}
 	// A file that grows while it is read is not read for ever.
-	body := bufio.NewReaderSize(io.TeeReader(io.LimitReader(in, f.Size+1), sum), int(min(copyBuffer, f.Size+1)))
-	goOn, err := r.lines(body, yield)
-	if !goOn && err == nil {
-		return false
-	}
-	if _, drained := io.Copy(io.Discard, body); drained != nil && err == nil {
-		err = drained
-	}
-	switch {
-	case sum.n != f.Size:
-		// Told before what it made of the lines: that is the cause.
-		err = fmt.Errorf("%s: has not the %d bytes of the manifest", name, f.Size)
-	case hex.EncodeToString(sum.Sum(nil)) != f.SHA256:
-		err = fmt.Errorf("%s: has other bytes than those of the manifest", name)
-	case err != nil:
-		err = fmt.Errorf("%s: %w", name, err)
-	case r.n != f.Entries:
-		err = fmt.Errorf("%s: has %d entries, not the %d of the manifest", name, r.n, f.Entries)
-	}
-	r.err = err
-	return err == nil
-}
-
-// counted is a hash that knows of how much.
-type counted struct {
-	hash.Hash
-
-	n int64
-}
-
-// Write implements [io.Writer].
-func (c *counted) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return c.Hash.Write(p)
-}
-
-// lines yields what the lines list; false when there was an error or yield said
-// so.
-func (r *copyReader) lines(in *bufio.Reader, yield func(listing.Entry) bool) (bool, error) {
-	for number := 1; ; number++ {
-		line, err := in.ReadSlice('\n')
-		switch {
-		case errors.Is(err, io.EOF) && len(line) == 0:
-			return true, nil
-		case err != nil:
-			return false, fmt.Errorf("line %d: no whole line: %w", number, err)
+	body := &ahead{in: io.LimitReader(in, f.Size+1), sum: sha256.New()}
+	for text := range body.blocks(copyBlock) {
+		if err == nil {
+			err = r.lines(text)
 		}
-		line = line[:len(line)-1]
-		if host, ok := parseHost(line); ok { // by far the most
-			if r.passed {
-				continue
+	}
+	r.handOn()
+	switch {
+	case body.err != nil:
+		return fmt.Errorf("%s: %w", name, body.err)
+	case body.size != f.Size:
+		// Told before what was made of the lines: that is the cause.
+		return fmt.Errorf("%s: has not the %d bytes of the manifest", name, f.Size)
+	case hex.EncodeToString(body.sum.Sum(nil)) != f.SHA256:
+		return fmt.Errorf("%s: has other bytes than those of the manifest", name)
+	case err != nil:
+		return fmt.Errorf("%s: line %d: %w", name, r.number, err)
+	case r.n != f.Entries:
+		return fmt.Errorf("%s: has %d entries, not the %d of the manifest", name, r.n, f.Entries)
+	}
+	return nil
+}
+
+// lines takes whole lines.
+func (r *copyReader) lines(text []byte) error {
+	for len(text) > 0 {
+		r.number++
+		host, size := readHostLine(text)
+		if size == 0 {
+			line, rest, whole := bytes.Cut(text, []byte("\n"))
+			if !whole {
+				return errors.New("no whole line")
 			}
-			r.told.Prefix = netip.PrefixFrom(host, 32)
-			if goOn, err := r.entry(r.told, yield); !goOn {
-				return false, at(number, err)
+			if err := r.line(line); err != nil {
+				return err
 			}
+			text = rest
 			continue
 		}
-		e, listed, err := r.line(line)
-		if err != nil {
-			return false, at(number, err)
-		}
-		if listed && !r.passed {
-			if goOn, err := r.entry(e, yield); !goOn {
-				return false, at(number, err)
+		text = text[size:]
+		switch { // by far the most lines come here
+		case r.passed:
+			continue
+		case host>>8 == testNet4:
+			if err := r.points.add(&r.points.ipv4, hostPrefix(host).Addr(), r.point); err != nil {
+				return err
 			}
+			continue
+		case r.told.Class == listing.ClassOther:
+			return errors.New("no code is told for it")
+		case len(r.hosts) == cap(r.hosts):
+			r.handOn()
+			r.hosts = make([]uint32, 0, hostsTogether)
 		}
+		r.hosts = append(r.hosts, host)
+		r.n++
 	}
+	return nil
 }
 
-func at(line int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("line %d: %w", line, err)
-}
+// hostsTogether is how many hosts are kept in a piece of memory.
+const hostsTogether = 1 << 15
 
-// entry yields an entry, but for the test points, which every zone has.
-func (r *copyReader) entry(e listing.Entry, yield func(listing.Entry) bool) (bool, error) {
-	if e.Prefix.Addr().Is4() && testNet.Overlaps(e.Prefix) {
-		return true, nil
+// handOn has the builder take the hosts so far.
+func (r *copyReader) handOn() {
+	if len(r.hosts) > 0 {
+		r.builder.AddHosts(r.told, r.hosts)
+		r.hosts = r.hosts[len(r.hosts):]
 	}
-	if e.Class == listing.ClassOther {
-		return false, fmt.Errorf("%s: no code is told for it", e.Prefix)
-	}
-	r.n++
-	return yield(e), nil
 }
 
 // line takes what is no bare IPv4 address.
-func (r *copyReader) line(line []byte) (e listing.Entry, listed bool, err error) {
+func (r *copyReader) line(line []byte) error {
 	switch {
-	case len(line) == 0, line[0] == '#', line[0] == '!':
-		return e, false, nil
+	case len(line) == 0, line[0] == '#':
+		return nil
+	case line[0] == '!':
+		r.points.excluded = r.points.excluded || string(line) == "!127.0.0.1"
+		return nil
 	case line[0] == '$':
 		if bytes.HasPrefix(line, []byte("$DATASET ")) {
 			// The first two hold all of the list; those of the sub-zones repeat it.
 			r.sets++
 			r.passed = r.sets > 2
 		}
-		return e, false, nil
+		return nil
 	case line[0] == ':' && !bytes.HasPrefix(line, []byte("::")):
-		if bytes.Contains(line, testPointWords) {
-			return e, false, nil
-		}
-		r.told, err = readTold(line, "$", r.hasURL)
-		return e, false, err
+		return r.defaultLine(line)
+	case r.passed:
+		return nil
 	}
 	name, value, _ := bytes.Cut(line, []byte(" "))
-	if bytes.Contains(value, testPointWords) {
-		return e, false, nil
+	if class, is := readPoint(value); is {
+		addr, err := netip.ParseAddr(string(name))
+		if err != nil {
+			return err
+		}
+		return r.points.add(&r.points.ipv6, addr.Unmap(), class)
 	}
 	p, err := netip.ParsePrefix(string(name))
-	if err != nil || p != p.Masked() || p.Addr().Is4In6() {
-		return e, false, fmt.Errorf("%q: no prefix that can be listed", name)
+	if err != nil || p != p.Masked() || p.Addr().Is4In6() || testNet.Overlaps(p) {
+		return fmt.Errorf("%q: no prefix that can be listed", name)
 	}
-	e, err = readTold(value, string(name), r.hasURL)
+	e, err := readTold(value, string(name), r.hasURL)
+	if err != nil {
+		return err
+	}
 	e.Prefix = p
-	return e, err == nil, err
+	r.builder.Add(e)
+	r.n++
+	return nil
+}
+
+// defaultLine takes what the bare addresses that follow tell.
+func (r *copyReader) defaultLine(line []byte) (err error) {
+	r.handOn()
+	r.told = listing.Entry{}
+	var is bool
+	if r.point, is = readPoint(line); !is {
+		r.told, err = readTold(line, "$", r.hasURL)
+	}
+	return err
+}
+
+// points are the test points of a publication (RFC 5782 §5).
+type points struct {
+	ipv4, ipv6 listing.ClassSet // as what they are listed
+	excluded   bool             // 127.0.0.1 is
+}
+
+// add takes a test point of one family, listed as one of the class.
+func (p *points) add(to *listing.ClassSet, addr netip.Addr, class listing.Class) error {
+	if !listing.AllClasses.Has(class) || addr != Code(class) {
+		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", addr)
+	}
+	*to |= listing.ClassSetOf(class)
+	return nil
+}
+
+// check wants just those that there are to be, in either family.
+func (p *points) check(want []listing.Entry) error {
+	var classes listing.ClassSet
+	for _, e := range want {
+		classes |= e.Classes
+	}
+	if p.ipv4 != classes || p.ipv6 != classes || !p.excluded {
+		return fmt.Errorf("has not the test points of its classes, %s, and 127.0.0.1 excluded (RFC 5782 §5)", classes)
+	}
+	return nil
+}
+
+// readPoint reads the value of a line that is about a test point, and returns as
+// what that is listed.
+func readPoint(value []byte) (class listing.Class, is bool) {
+	if !bytes.Contains(value, testPointWords) {
+		return listing.ClassOther, false
+	}
+	code, _, _ := bytes.Cut(bytes.TrimPrefix(value, []byte(":")), []byte(":"))
+	class, _ = readCode(code)
+	return class, true
 }
 
 var testPointWords = []byte(" backscatter: test point, ")
-
-// parseHost reads a bare IPv4 address of four octets, and nothing else. It is
-// what the time of reading a large file goes into.
-func parseHost(line []byte) (netip.Addr, bool) {
-	var v4 [4]byte
-	n, value, digits := 0, 0, 0
-	for _, c := range line {
-		switch {
-		case c >= '0' && c <= '9':
-			value = 10*value + int(c-'0')
-			if digits++; digits > 3 || value > 255 {
-				return netip.Addr{}, false
-			}
-		case c == '.' && digits > 0 && n < 3:
-			v4[n] = byte(value)
-			n, value, digits = n+1, 0, 0
-		default:
-			return netip.Addr{}, false
-		}
-	}
-	if n != 3 || digits == 0 {
-		return netip.Addr{}, false
-	}
-	v4[3] = byte(value)
-	return netip.AddrFrom4(v4), true
-}

@@ -1,9 +1,11 @@
 package zonefile
 
 import (
-	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"errors"
 	"io"
+	"slices"
 
 	"backscatter/listing"
 )
@@ -22,13 +24,26 @@ var NewGzipper = newGzipper
 // StopBefore lets fn fail before any step of the next publications.
 func (p *Publisher) StopBefore(fn func(step string) error) { p.step = fn }
 
-// ReadCopied returns what a mirror takes of lines, up to the first that it does
-// not.
-func ReadCopied(lines []byte) (entries []listing.Entry) {
-	r := &copyReader{hasURL: true}
-	_, _ = r.lines(bufio.NewReaderSize(bytes.NewReader(lines), copyBuffer), func(e listing.Entry) bool {
-		entries = append(entries, e)
-		return true
-	})
-	return entries
+// ReadCopied returns what a mirror takes of lines, which it gets in blocks of a size,
+// up to the first that it does not take.
+func ReadCopied(lines []byte, block int) ([]listing.Entry, error) {
+	r := &copyReader{builder: listing.NewBuilder(), hasURL: true}
+	body := &ahead{in: bytes.NewReader(lines), sum: sha256.New()}
+	var err error
+	for text := range body.blocks(block) {
+		if err == nil {
+			err = r.lines(text)
+		}
+	}
+	r.handOn()
+	return slices.Collect(r.builder.Snapshot(listing.Build{}).All()), errors.Join(err, body.err)
+}
+
+// ReadAhead returns the blocks of what is read, their sum, and why they are not all.
+func ReadAhead(in io.Reader, size int) (blocks [][]byte, sum [sha256.Size]byte, err error) {
+	a := &ahead{in: in, sum: sha256.New()}
+	for block := range a.blocks(size) {
+		blocks = append(blocks, bytes.Clone(block))
+	}
+	return blocks, [sha256.Size]byte(a.sum.Sum(nil)), a.err
 }

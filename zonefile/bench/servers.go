@@ -143,18 +143,21 @@ func isExported(dir string, serial uint32) bool {
 }
 
 // anonymous returns the memory of the process that is backed by no file, in bytes.
-func (s *server) anonymous() (int64, error) {
+func (s *server) anonymous() (int64, error) { return s.memory("RssAnon") }
+
+// memory returns what the system tells of the process under the name, in bytes.
+func (s *server) memory(name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
 			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("no RssAnon")
+	return 0, fmt.Errorf("no %s of %s", name, s.cmd.Path)
 }
 
 // settled waits until the memory has not changed for a while.
