@@ -15,6 +15,10 @@ const (
 	controlSize = 64
 	// crowdedFor is how many packets that come alone end the time of large batches.
 	crowdedFor = 16
+	// soughtEvery is how many packets are taken alone, when they come alone, for one
+	// time that the kernel is asked for others that came with it: it looks for a
+	// second one as long as for the first.
+	soughtEvery = 16
 )
 
 // batch is the memory of one worker: what the kernel fills with packets, and
@@ -28,6 +32,7 @@ type batch struct {
 	ready    [2]unix.PollFd
 	used     int  // how many of in the kernel has changed
 	crowded  int  // how many packets may come alone before batches are no longer made larger
+	lone     int  // how many times in a row only one packet was taken
 	idle     bool // nothing has come for a nap
 	told     bool
 }
@@ -62,7 +67,7 @@ func (b *batch) receive(fd, wake int) (int, error) {
 	if b.crowded > 0 {
 		// Others run once before it sleeps: then who asks can go on asking, and the
 		// next batch is a large one. A lone client never meets this.
-		if n, errno := b.read(fd, unix.MSG_DONTWAIT); errno == 0 {
+		if n, errno := b.read(fd, batchSize, unix.MSG_DONTWAIT); errno == 0 {
 			return b.took(n), nil
 		}
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
@@ -73,13 +78,17 @@ func (b *batch) receive(fd, wake int) (int, error) {
 			return 0, nil //nolint:nilerr // a signal; reading tells of all else
 		}
 	}
-	return b.outcome(b.read(fd, unix.MSG_WAITFORONE))
+	most := batchSize
+	if b.crowded == 0 && b.lone%soughtEvery != 0 {
+		most = 1
+	}
+	return b.outcome(b.read(fd, most, unix.MSG_WAITFORONE))
 }
 
 // rest takes what is there, without waiting.
 func (b *batch) rest(fd int) (int, error) {
 	b.rearm()
-	return b.outcome(b.read(fd, unix.MSG_DONTWAIT))
+	return b.outcome(b.read(fd, batchSize, unix.MSG_DONTWAIT))
 }
 
 // outcome turns what came of reading into a count of packets.
@@ -95,9 +104,9 @@ func (b *batch) outcome(n int, errno unix.Errno) (int, error) {
 	return 0, errno
 }
 
-// read takes what is there, without a word to Go's scheduler.
-func (b *batch) read(fd, flags int) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), batchSize, uintptr(flags), 0, 0)
+// read takes what is there, up to so many, without a word to Go's scheduler.
+func (b *batch) read(fd, most, flags int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.in)), uintptr(most), uintptr(flags), 0, 0)
 	return int(n), errno
 }
 
@@ -118,9 +127,10 @@ func (b *batch) rearm() {
 // took notes how many packets came at once.
 func (b *batch) took(n int) int {
 	b.used = n
+	b.lone++
 	switch {
 	case n > 1:
-		b.crowded = crowdedFor
+		b.crowded, b.lone = crowdedFor, 0
 	case b.crowded > 0:
 		b.crowded--
 	}

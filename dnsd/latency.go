@@ -8,7 +8,8 @@ import (
 )
 
 // timedEvery is how many batches of UDP come for one whose time is taken: reading
-// the clock costs as much as looking an address up.
+// the clock costs as much as looking an address up. Over TCP, where an answer costs
+// far more than that, it is taken of each that is sent.
 const timedEvery = 64
 
 // latencyBounds are the upper bounds of the buckets.
@@ -21,7 +22,7 @@ var latencyBounds = [...]time.Duration{
 // when their answer was handed to the kernel. What they waited in the kernel is
 // not known.
 type latency struct {
-	turn    uint // of the one goroutine that takes the time
+	turn    uint // of the one goroutine of UDP that takes the time
 	buckets [len(latencyBounds) + 1]atomic.Uint64
 	sum     atomic.Uint64 // nanoseconds
 }

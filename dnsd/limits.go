@@ -22,9 +22,38 @@ func newLimiter() *limiter {
 	return &limiter{secret: rand.Uint64() | 1, rates: newCounters(rateBits, rateWindow), quotas: newCounters(quotaBits, quotaWindow)}
 }
 
+// account is what one worker has counted of the client that asks it now, until
+// another asks, or the batch ends: workers that count each question of one client at
+// once would take its counter from each other's cache all the time. What the others
+// have not told yet, a batch each at most, no limit is so exact as to notice.
+type account struct {
+	client uint64 // its key
+	second int64
+	told   uint64 // how many there were when they were told last
+	mine   uint64 // not told yet
+}
+
+// count adds one question of a client, and returns how many there were in the second.
+func (a *account) count(l *limiter, client uint64, second int64) uint64 {
+	if a.client != client || a.second != second {
+		a.tell(l)
+		*a = account{client: client, second: second, told: l.rates.add(client, uint32(second), 1)}
+		return a.told
+	}
+	a.mine++
+	return a.told + a.mine
+}
+
+// tell adds what was not told yet to what all workers know.
+func (a *account) tell(l *limiter) {
+	if a.mine > 0 {
+		a.told, a.mine = l.rates.add(a.client, uint32(a.second), a.mine), 0
+	}
+}
+
 // weigh asks the limits about a question, and notes the result in it. Who can make
-// us send nothing to others is not concerned by rates.
-func (l *limiter) weigh(q *request, over Transport, v *View) {
+// us send nothing to others is not concerned by rates: over TCP there is no account.
+func (l *limiter) weigh(q *request, over Transport, v *View, a *account) {
 	if v.Rules == nil || !v.Client.IsValid() || q.access != nil && q.access.Action == Allow {
 		return
 	}
@@ -33,30 +62,30 @@ func (l *limiter) weigh(q *request, over Transport, v *View) {
 	client := limitedClient(v.Client)
 	if r.Quota > 0 {
 		window := uint32(now / max(1, int64(r.Period/time.Second)))
-		if l.quotas.count(l.mix(client), window) > uint64(r.Quota) {
+		if l.quotas.add(l.mix(client), window, 1) > uint64(r.Quota) {
 			q.limit = exhausted
 		}
 	}
 	if q.proven(over) {
 		return
 	}
-	if over := max(l.excess(r.All, l.mix(client), now), l.excess(r.Same, l.hashName(client, q.name), now)); over > 0 {
+	var excess uint64
+	if r.All > 0 {
+		excess = beyond(a.count(l, l.mix(client), now), r.All)
+	}
+	if r.Same > 0 {
+		excess = max(excess, beyond(l.rates.add(l.hashName(client, q.name), uint32(now), 1), r.Same))
+	}
+	if excess > 0 {
 		q.limit = dropped
-		if r.Slip > 0 && over%uint64(r.Slip) == 0 {
+		if r.Slip > 0 && excess%uint64(r.Slip) == 0 {
 			q.limit = slipped
 		}
 	}
 }
 
-// excess counts a question in this second, and returns by how many it is beyond
-// the rate.
-func (l *limiter) excess(rate int, key uint64, second int64) uint64 {
-	if rate <= 0 {
-		return 0
-	}
-	n := l.rates.count(key, uint32(second))
-	return n - min(n, uint64(rate))
-}
+// beyond returns how many of n are more than the rate.
+func beyond(n uint64, rate int) uint64 { return n - min(n, uint64(rate)) }
 
 // limitedClient returns the addresses that count as one in limits: a /24, or a
 // /56, which is what one customer has (RFC 6177 §2). The first octet tells them
@@ -124,8 +153,8 @@ func newCounters(countBits, windowBits uint) *counters {
 	return &counters{countBits: countBits, windowBits: windowBits}
 }
 
-// count adds one for a key in a window, and returns the sum.
-func (c *counters) count(key uint64, window uint32) uint64 {
+// add adds to the count of a key in a window, and returns the sum.
+func (c *counters) add(key uint64, window uint32, n uint64) uint64 {
 	most := uint64(1)<<c.countBits - 1
 	begin := key>>(c.countBits+c.windowBits)<<c.windowBits | uint64(window)&(1<<c.windowBits-1)
 	set := &c.sets[key%counterSets]
@@ -133,10 +162,10 @@ func (c *counters) count(key uint64, window uint32) uint64 {
 	for i := range set {
 		switch s := set[i].Load(); {
 		case s>>c.countBits == begin:
-			if n := s & most; n == most { // one more would be another window
-				return n
+			if s&most+n > most { // more would be another window
+				return most
 			}
-			return set[i].Add(1) & most
+			return set[i].Add(n) & most
 		case s>>c.countBits&(1<<c.windowBits-1) != begin&(1<<c.windowBits-1):
 			if leastCount > 0 { // its time is over
 				least, leastCount = i, 0
@@ -145,6 +174,6 @@ func (c *counters) count(key uint64, window uint32) uint64 {
 			least, leastCount = i, s&most
 		}
 	}
-	set[least].Store(begin<<c.countBits | 1)
-	return 1
+	set[least].Store(begin<<c.countBits | n)
+	return n
 }

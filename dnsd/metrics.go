@@ -86,7 +86,7 @@ type tally struct {
 	answers   [kinds][len(countedTypes) + 1][len(countedRcodes) + 1]atomic.Uint64
 	listed    [listing.ClassManual + 1]atomic.Uint64
 	truncated atomic.Uint64
-	timed     latency // of UDP, which has a tally for each worker
+	timed     latency
 	dropped   [dropReasons]atomic.Uint64
 	cookies   [cookieKinds]atomic.Uint64
 }
@@ -107,14 +107,65 @@ func (t *tally) count(v Verdict) {
 		t.dropped[v.reason].Add(1)
 		return
 	}
-	t.cookies[v.Cookies].Add(1)
-	t.answers[v.Kind][indexOf(countedTypes[:], v.Type)][indexOf(countedRcodes[:], v.Rcode)].Add(1)
-	if v.Truncated {
-		t.truncated.Add(1)
+	t.add(talliedOf(v), 1)
+}
+
+// tallied is what is counted of an answer, in one word.
+type tallied struct {
+	kind      Kind
+	class     listing.Class
+	cookies   Cookies
+	truncated bool
+	qtype     uint16
+	rcode     uint16
+}
+
+func talliedOf(v Verdict) tallied {
+	return tallied{v.Kind, v.Class, v.Cookies, v.Truncated, v.Type, uint16(v.Rcode)}
+}
+
+// add counts n answers of a sort.
+func (t *tally) add(s tallied, n uint64) {
+	t.cookies[s.cookies].Add(n)
+	t.answers[s.kind][indexOf(countedTypes[:], s.qtype)][indexOf(countedRcodes[:], int(s.rcode))].Add(n)
+	if s.truncated {
+		t.truncated.Add(n)
 	}
-	if v.Kind == Listed {
-		t.listed[v.Class].Add(1)
+	if s.kind == Listed {
+		t.listed[s.class].Add(n)
 	}
+}
+
+// pending counts the answers of a batch, of which most are of few sorts: to tell
+// each to whoever may be reading costs as much as looking an address up.
+type pending struct {
+	used  int
+	sorts [8]tallied
+	times [8]uint64
+}
+
+// count counts an answer, and tells the tally of all when there is no room.
+func (p *pending) count(t *tally, v Verdict) {
+	s := talliedOf(v)
+	for i := range p.used {
+		if p.sorts[i] == s {
+			p.times[i]++
+			return
+		}
+	}
+	if p.used == len(p.sorts) {
+		p.tell(t)
+	}
+	p.sorts[p.used], p.times[p.used] = s, 1
+	p.used++
+}
+
+// tell adds what was counted to a tally.
+func (p *pending) tell(t *tally) {
+	for i := range p.used {
+		t.add(p.sorts[i], p.times[i])
+	}
+	p.used = 0
 }
 
 // indexOf returns where v stands in set, or the place behind all for what is not there.
@@ -167,8 +218,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Answers by what the question brought along of DNS cookies: none, a client's alone, a bad one or a good one of the server.",
 			[]string{"transport", "family", "cookie"}, nil),
 		seconds: prometheus.NewDesc("backscatter_dns_answer_seconds",
-			"Time from reading a question over UDP to sending its answer, with those that came with it. One batch of 64 is timed.",
-			[]string{"family"}, nil),
+			"Time from reading a question to sending its answer, with those that came with it. Timed are over UDP one batch of 64, and over TCP the last of the answers that are sent at once.",
+			[]string{"transport", "family"}, nil),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "backscatter_dns_panics_total",
 			Help: "Questions that made the server panic and were answered SERVFAIL.",
@@ -230,7 +281,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 	var sum tally
 	for _, t := range m.tallies {
 		if t.transport == transport && t.family == f {
-			sum.add(t)
+			sum.addAll(t)
 		}
 	}
 	labels := []string{transport.String(), familyNames[f]}
@@ -249,9 +300,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 	for _, class := range listing.Classes {
 		send(m.listed, sum.listed[class].Load(), class.String())
 	}
-	if transport == UDP {
-		ch <- sum.timed.histogram(m.seconds, familyNames[f])
-	}
+	ch <- sum.timed.histogram(m.seconds, labels...)
 	send(m.truncated, sum.truncated.Load())
 	for reason := range sum.dropped {
 		send(m.dropped, sum.dropped[reason].Load(), dropNames[reason])
@@ -261,7 +310,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric, transport Transport, f fa
 	}
 }
 
-func (t *tally) add(o *tally) {
+func (t *tally) addAll(o *tally) {
 	for kind := range t.answers {
 		for qtype := range t.answers[kind] {
 			for rcode := range t.answers[kind][qtype] {

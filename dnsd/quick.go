@@ -27,6 +27,8 @@ type worker struct {
 	view    View           // of the batch; without zones and snapshot until the first packet
 	asked   request
 	loaded  bool
+	account account
+	pending pending
 	probe   probe
 	library library
 	scratch []byte
@@ -36,8 +38,13 @@ func (s *Server) worker(f family) *worker {
 	return &worker{server: s, counts: s.metrics.tally(UDP, f), scratch: make([]byte, 0, maxUDP)}
 }
 
-// done ends a batch: who waits for questions must not keep a snapshot alive.
-func (w *worker) done() { w.view, w.loaded = View{}, false }
+// done ends a batch: what was counted is told, and who waits for questions must not
+// keep a snapshot alive.
+func (w *worker) done() {
+	w.pending.tell(w.counts)
+	w.account.tell(w.server.limiter)
+	w.view, w.loaded = View{}, false
+}
 
 // handle answers one packet, come what may, and returns the answer, which may
 // stand in the packet's own buffer.
@@ -60,10 +67,10 @@ func (w *worker) handle(packet []byte, client netip.AddrPort) (out []byte) {
 	if w.probe.on {
 		w.probe.begin(packet, client, w.local)
 	}
-	w.server.admit(q, UDP, &w.view)
+	w.server.admit(q, UDP, &w.view, &w.account)
 	out, verdict, ok := w.quick(packet, q)
 	if ok {
-		w.counts.count(verdict)
+		w.pending.count(w.counts, verdict)
 		if watch := w.server.watch.Load(); watch != nil {
 			watch.see(q, &w.view, verdict)
 		}

@@ -296,7 +296,7 @@ func (s *Server) handle(dst, packet []byte, cl *client, counts *tally) (out []by
 	}
 	v := s.view()
 	v.Client = cl.addr
-	s.admit(&q, TCP, &v)
+	s.admit(&q, TCP, &v, nil)
 	if t := v.transferOf(&q); t != nil {
 		s.sampleTCP(packet, nil, cl, Verdict{Kind: Transfer, Type: q.qtype, Cookies: q.cookies})
 		return dst, t
@@ -307,9 +307,9 @@ func (s *Server) handle(dst, packet []byte, cl *client, counts *tally) (out []by
 }
 
 // admit finds out what the rules and the limits say of a question.
-func (s *Server) admit(q *request, over Transport, v *View) {
+func (s *Server) admit(q *request, over Transport, v *View, a *account) {
 	v.examine(q)
-	s.limiter.weigh(q, over, v)
+	s.limiter.weigh(q, over, v, a)
 }
 
 // view returns what is served now.

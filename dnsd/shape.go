@@ -52,17 +52,22 @@ type hostShapes struct {
 type library struct {
 	zones  *zonefile.Set
 	byZone map[*zonefile.Zone]*shapes
+	zone   *zonefile.Zone // that was asked for last
+	last   *shapes        // its
 }
 
 // of returns the shapes of a zone that the view answers with.
 func (l *library) of(v *View, zone *zonefile.Zone) *shapes {
 	if l.zones != v.Zones {
-		l.zones, l.byZone = v.Zones, make(map[*zonefile.Zone]*shapes)
+		*l = library{zones: v.Zones, byZone: make(map[*zonefile.Zone]*shapes)}
 	}
-	all, ok := l.byZone[zone]
-	if !ok {
-		all = &shapes{}
-		l.byZone[zone] = all
+	all := l.last
+	if l.zone != zone {
+		if all = l.byZone[zone]; all == nil {
+			all = &shapes{}
+			l.byZone[zone] = all
+		}
+		l.zone, l.last = zone, all
 	}
 	// What is published at one sequence does not change.
 	if sequence := v.Snapshot.Sequence(); all.sequence != sequence {

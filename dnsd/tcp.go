@@ -57,6 +57,7 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener, counts *tally
 type outgoing struct {
 	message  []byte
 	transfer *transfer
+	began    time.Time // when the question had been read
 }
 
 // serveClient answers the questions of one connection. Nothing that an answer
@@ -83,13 +84,14 @@ func (s *Server) readQuestions(cl *client, answers chan<- outgoing, counts *tall
 		if err != nil {
 			return // whatever it is, it is the client's affair, and there are many
 		}
+		began := time.Now()
 		s.clients.active(cl)
 		out, t := s.handle(make([]byte, lengthSize, minUDP), packet, cl, counts)
 		if len(out) == lengthSize && t == nil {
 			continue
 		}
 		binary.BigEndian.PutUint16(out, uint16(len(out)-lengthSize))
-		answers <- outgoing{out, t} // the sender takes them until the channel is closed
+		answers <- outgoing{out, t, began} // the sender takes them until the channel is closed
 	}
 }
 
@@ -127,7 +129,11 @@ func (s *Server) send(cl *client, answers <-chan outgoing, counts *tally) {
 			if answer.transfer != nil {
 				broken = s.sendTransfer(cl, out, answer.transfer, counts) != nil
 			} else {
-				broken = s.write(cl, out, answer.message, len(answers) == 0) != nil
+				last := len(answers) == 0
+				broken = s.write(cl, out, answer.message, last) != nil
+				if last && !broken {
+					counts.timed.end(answer.began, 1)
+				}
 			}
 			if broken {
 				reset(cl.conn)
