@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	dnstap "github.com/dnstap/golang-dnstap"
@@ -17,6 +18,9 @@ const (
 	tapPatience = time.Second
 	// tapPause is how soon a reader that has gone is looked for again.
 	tapPause = time.Second
+	// tapLeave is how long a reader may take for the last of it: a server that ends
+	// for the next one waits for it, and nobody answers meanwhile.
+	tapLeave = 100 * time.Millisecond
 )
 
 // Tap says where samples of the questions and answers are sent to, as dnstap
@@ -54,7 +58,10 @@ type tapped struct {
 	socket            string
 	identity, version []byte
 
+	mu      sync.Mutex // guards conn and leaving against hurry
 	conn    net.Conn
+	leaving bool
+
 	out     *framestream.Writer // nil: nobody reads
 	tried   time.Time           // when one was looked for last
 	waiting int                 // samples that are in out, and may not have been sent
@@ -83,23 +90,42 @@ func (t *tapped) take(e *sample) {
 
 // connect looks for a reader, unless it did so a moment ago.
 func (t *tapped) connect() bool {
-	if time.Since(t.tried) < tapPause {
+	if t.ending() || time.Since(t.tried) < tapPause {
 		return false
 	}
 	defer func() { t.tried = time.Now() }()
 	ctx, cancel := context.WithTimeout(context.Background(), tapPatience)
 	defer cancel()
-	var err error
-	if t.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", t.socket); err != nil {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", t.socket)
+	if err != nil {
 		t.tell(err)
 		return false
 	}
-	t.out, err = framestream.NewWriter(t.conn, &framestream.WriterOptions{
+	return t.use(conn)
+}
+
+func (t *tapped) ending() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leaving
+}
+
+// use agrees with a reader, unless it is too late for one.
+func (t *tapped) use(conn net.Conn) bool {
+	t.mu.Lock()
+	t.conn = conn
+	t.mu.Unlock()
+	if t.ending() {
+		_ = conn.Close() // nothing was sent
+		return false
+	}
+	var err error
+	t.out, err = framestream.NewWriter(conn, &framestream.WriterOptions{
 		ContentTypes: [][]byte{dnstap.FSContentType}, Bidirectional: true, Timeout: tapPatience,
 	})
 	if err != nil {
 		t.out = nil
-		_ = t.conn.Close() // it never worked
+		_ = conn.Close() // it never worked
 		t.tell(fmt.Errorf("agree with the reader on %s: %w", t.socket, err))
 		return false
 	}
@@ -163,7 +189,21 @@ func (t *tapped) tell(err error) {
 	t.stream.loud.Do(func() { t.server.log.Warn("dnstap is not read; trying again", "socket", t.socket, "err", err) })
 }
 
-// close takes leave of the reader, who has tapPatience to hear of it.
+// hurry leaves a reader tapLeave for all that is still to be done, and has no other
+// one looked for.
+func (t *tapped) hurry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.leaving {
+		return
+	}
+	t.leaving = true
+	if conn := t.conn; conn != nil {
+		time.AfterFunc(tapLeave, func() { _ = conn.Close() }) // closed or not: it is over
+	}
+}
+
+// close takes leave of the reader, who has until the end of tapLeave to hear of it.
 func (t *tapped) close() {
 	if t.out == nil {
 		return

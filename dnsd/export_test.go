@@ -50,4 +50,5 @@ type idle struct{}
 
 func (*idle) take(*sample) {}
 func (*idle) flush()       {}
+func (*idle) hurry()       {}
 func (*idle) close()       {}

@@ -53,6 +53,7 @@ const (
 type sink interface {
 	take(*sample) // keeps nothing of it
 	flush()       // ends a round of take; it is called without one too
+	hurry()       // the end is near: no call may wait long from now on. Anybody may call it, at any time
 	close()
 }
 
@@ -112,6 +113,9 @@ func (s *Server) runStreams(ctx context.Context) (end func()) {
 		running.Go(func() { s.streams[i].run(ctx) })
 	}
 	return func() {
+		for i := range s.streams {
+			s.streams[i].hurry()
+		}
 		cancel()
 		running.Wait()
 	}
@@ -154,6 +158,13 @@ func (s *stream) run(ctx context.Context) {
 	}
 }
 
+// hurry has what samples are handed over to wait no longer for anybody.
+func (s *stream) hurry() {
+	if now := s.now.Load(); now != nil {
+		now.sink.hurry()
+	}
+}
+
 // close turns the stream off, and closes what it was handed over to. Nobody may
 // be running it.
 func (s *stream) close() {
@@ -169,6 +180,7 @@ func (s *stream) retire() {
 	s.former = nil
 	s.mu.Unlock()
 	for _, o := range former {
+		o.sink.hurry()
 		s.drain(o)
 		o.sink.close()
 	}
