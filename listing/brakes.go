@@ -64,6 +64,10 @@ type brakes struct {
 	List    int       // how long the list was
 	Cleared time.Time // what was to end by then may end: an operator said so
 	Recent  lastHour  // new listings by evidence
+
+	Seen     time.Time // what the clock said when that was last noted
+	Jumped   time.Time // where the clock jumped to; zero: it is believed
+	Believed time.Time // what it said before
 }
 
 // lastHour counts by the minute.
@@ -110,18 +114,21 @@ func (b *brakes) encode(key []byte) []byte {
 	for _, n := range b.Recent.counts {
 		e.uint(uint64(n))
 	}
+	e.time(b.Seen)
+	e.time(b.Jumped)
+	e.time(b.Believed)
 	return e.seal(key)
 }
 
-// readBrakes reads the state of the brakes; none was stored before the first
-// listing by evidence.
+// readBrakes reads the state of the brakes; none was stored before it was first
+// noted.
 func (st *state) readBrakes(tx *bolt.Tx) error {
 	value := tx.Bucket(bucketMeta).Get(keyBrakes)
 	if value == nil {
 		st.brakes = brakes{}
 		return nil
 	}
-	d := openValue(keyBrakes, value, brakesVersion)
+	d := openValue(keyBrakes, value, brakesVersion, brakesVersion1)
 	b := brakes{
 		Frozen: d.time(), Limit: d.small(), Held: d.small(),
 		Stalled: d.time(), Due: d.small(), List: d.small(), Cleared: d.time(),
@@ -133,6 +140,9 @@ func (st *state) readBrakes(tx *bolt.Tx) error {
 	for i := range b.Recent.counts {
 		b.Recent.counts[i] = uint32(d.small())
 	}
+	if d.err == nil && value[0] != brakesVersion1 {
+		b.Seen, b.Jumped, b.Believed = d.time(), d.time(), d.time()
+	}
 	st.brakes = b
 	if err := d.finish(); err != nil {
 		return fmt.Errorf("the state of the brakes: %w", err)
@@ -143,6 +153,18 @@ func (st *state) readBrakes(tx *bolt.Tx) error {
 // heldKey is where the index notes a key that evidence would list: at a moment
 // that never comes, since an operator decides when.
 func heldKey(p netip.Prefix) []byte { return wakeKey(time.Unix(maxUnix, 0), p, wakeHeld) }
+
+// heldKeys returns the entries of the index that say what is held back.
+func heldKeys(tx *bolt.Tx) (keys [][]byte) {
+	cursor := tx.Bucket(bucketExpiry).Cursor()
+	for key, value := cursor.Seek(appendTime(nil, time.Unix(maxUnix, 0))); key != nil; key, value = cursor.Next() {
+		w, ok := wakeOf(key)
+		if ok && w.kind == wakeHeld && openValue(key, value, indexVersion).finish() == nil {
+			keys = append(keys, bytes.Clone(key))
+		}
+	}
+	return keys
+}
 
 // mayList reports whether evidence may begin a listing now. If not, the key is
 // looked at again when an operator lifts the brake.
@@ -169,7 +191,7 @@ func (c *change) mayList(k Key) (bool, error) {
 	}
 	b.Held++
 	c.wrote = true
-	if err := index.Put(key, newEncoder(indexVersion).seal(key)); err != nil {
+	if err := index.Put(key, indexValue(key)); err != nil {
 		return false, fmt.Errorf("hold %s back: %w", k, err)
 	}
 	return false, nil
@@ -307,10 +329,18 @@ type BrakeStatus struct {
 	Stalled time.Time `json:"stalled,omitzero"` // expiry, since
 	Due     int       `json:"due,omitempty"`    // listings that would have ended, at least
 	List    int       `json:"list,omitempty"`   // how long the list was then
+
+	Jumped     time.Time `json:"clock_jumped,omitzero"` // where the clock jumped to: nothing is dropped for its age
+	JumpedFrom time.Time `json:"clock_jumped_from,omitzero"`
+	Believed   time.Time `json:"clock_believed,omitzero"` // when the clock is believed without an operator's word
 }
 
 func (b *brakes) status() BrakeStatus {
-	return BrakeStatus{Frozen: b.Frozen, Limit: b.Limit, Held: b.Held, Stalled: b.Stalled, Due: b.Due, List: b.List}
+	out := BrakeStatus{Frozen: b.Frozen, Limit: b.Limit, Held: b.Held, Stalled: b.Stalled, Due: b.Due, List: b.List}
+	if !b.Jumped.IsZero() {
+		out.Jumped, out.JumpedFrom, out.Believed = b.Jumped, b.Believed, b.Jumped.Add(doubtTime)
+	}
+	return out
 }
 
 // resumeLimit bounds the keys that one transaction of a resumption decides on.
@@ -319,13 +349,20 @@ const resumeLimit = 100
 // Resume lifts the brakes. What evidence would have listed meanwhile is decided
 // now, by what it says now, in several transactions if it is much, and is told in
 // the result; what was to end by now ends after it. With no brake on and nothing
-// held back it does nothing.
+// held back it does nothing. A brake that comes on before the last of them was not
+// meant by the order: it stays on, and what is held back still is told as skipped.
 func (s *Store) Resume(ctx context.Context, o Order) (Result, error) {
 	out := Result{DryRun: o.DryRun}
 	var next []byte
 	for first := true; first || next != nil; first = false {
 		from := next
-		r, err := s.order(ctx, "resume", o, 1, func(c *change) (_ []Problem, err error) {
+		r, err := s.order(ctx, "resume", o, 1, func(c *change) (skipped []Problem, err error) {
+			if from != nil && !o.DryRun && !c.brakes.Frozen.IsZero() {
+				next = nil
+				why := fmt.Sprintf("%d are held back still: automatic listing is frozen again since %s",
+					c.brakes.Held, c.brakes.Frozen.Format(time.RFC3339))
+				return []Problem{{Key: "the brake on listing", Why: why}}, nil
+			}
 			next, err = c.resume(o, from)
 			return nil, err
 		})
@@ -333,28 +370,19 @@ func (s *Store) Resume(ctx context.Context, o Order) (Result, error) {
 			return out, err
 		}
 		out.Sequence = r.Sequence
-		out.Added, out.Removed = append(out.Added, r.Added...), append(out.Removed, r.Removed...)
+		out.Added, out.Removed, out.Skipped = append(out.Added, r.Added...), append(out.Removed, r.Removed...), append(out.Skipped, r.Skipped...)
+		_ = s.at(stageResumed)
 	}
 	return out, nil
 }
 
 // resume does one step from an entry of the index on, and returns the next.
 func (c *change) resume(o Order, from []byte) (next []byte, err error) {
-	b := &c.brakes
-	if b.Frozen.IsZero() && b.Stalled.IsZero() && b.Held == 0 {
-		return nil, nil
-	}
-	if !b.Frozen.IsZero() || !b.Stalled.IsZero() {
-		text, err := detail(b.status())
-		if err != nil {
+	if from == nil {
+		if err := c.liftBrakes(o); err != nil {
 			return nil, err
 		}
-		c.note(AuditEntry{Action: ActionResume, By: o.By, Reason: o.Reason, Detail: text})
 	}
-	if !b.Stalled.IsZero() {
-		b.Cleared, c.stale = c.now, true
-	}
-	*b = brakes{Held: b.Held, Cleared: b.Cleared}
 	c.released = true
 	keys, next := c.heldFrom(from)
 	for _, key := range keys {
@@ -363,9 +391,27 @@ func (c *change) resume(o Order, from []byte) (next []byte, err error) {
 		}
 	}
 	if next == nil && !o.DryRun {
-		b.Held = 0
+		c.brakes.Held = 0
 	}
 	return next, nil
+}
+
+// liftBrakes lifts all brakes that are on.
+func (c *change) liftBrakes(o Order) error {
+	b := &c.brakes
+	if b.Frozen.IsZero() && b.Stalled.IsZero() && b.Jumped.IsZero() {
+		return nil
+	}
+	text, err := detail(b.status())
+	if err != nil {
+		return err
+	}
+	c.note(AuditEntry{Action: ActionResume, By: o.By, Reason: o.Reason, Detail: text})
+	if !b.Stalled.IsZero() {
+		b.Cleared, c.stale = c.now, true
+	}
+	*b = brakes{Held: b.Held, Cleared: b.Cleared, Seen: c.now}
+	return nil
 }
 
 // heldFrom returns the entries of the keys that are held back, and the first

@@ -21,11 +21,12 @@ const (
 	auditVersion        = 0x72
 	indexVersion        = 0x81
 	reporterVersion     = 0xa1
-	brakesVersion       = 0xb1
+	brakesVersion1      = 0xb1 // read, and written no more; textVersion is the same, in another bucket
 	decommissionVersion = 0xc1
 	textVersion         = 0xb1
 	headerVersion       = 0xd1
 	headerCountVersion  = 0xe1
+	brakesVersion       = 0xf1
 )
 
 // meta is the state of the store as a whole: one value, written by every
@@ -220,8 +221,11 @@ func (d *decoder) entries() []Entry {
 	return out
 }
 
+// entryBytes4 is what the entry of an IPv4 host takes in a change, at most.
+const entryBytes4 = 5 + 1 + 1 + 3 + 6
+
 func encodeChange(key []byte, c *Change) []byte {
-	e := newEncoder(changeVersion)
+	e := newEncoderFor(changeVersion, 32+entryBytes4*(len(c.Removed)+len(c.Added)))
 	e.time(c.Time)
 	e.entries(c.Removed)
 	e.entries(c.Added)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -214,7 +215,7 @@ func (c *change) dropExemption(p netip.Prefix, builtIn bool) error {
 }
 
 // endExemption takes out an exemption whose end has come, and returns its
-// prefix if there is such a one.
+// prefix if there is such a one. What it hid is up to [change.lifted].
 func (c *change) endExemption(p netip.Prefix) (netip.Prefix, error) {
 	key := exemptKey(p, false)
 	value := c.bucket(bucketExempt).Get(key)
@@ -225,10 +226,24 @@ func (c *change) endExemption(p netip.Prefix) (netip.Prefix, error) {
 	if err != nil || x.Active(c.now) {
 		return netip.Prefix{}, err
 	}
-	if err := c.dropExemption(p, false); err != nil {
-		return netip.Prefix{}, err
+	return p, c.dropExemption(p, false)
+}
+
+// lifted has what operators' exemptions hid that were taken out looked at again. It
+// reads none of the others: there may be very many.
+func (c *change) lifted(gone []netip.Prefix) {
+	if len(gone) == 0 {
+		return
 	}
-	return p, c.exemptionsChanged([]netip.Prefix{p})
+	c.wrote, c.stale = true, true
+	c.dirty = append(c.dirty, gone...)
+	lifted := make(map[netip.Prefix]bool, len(gone))
+	for _, p := range gone {
+		lifted[p] = true
+	}
+	// The former is that of the state in force.
+	c.exempt = slices.DeleteFunc(slices.Clone(c.exempt), func(x Exemption) bool { return !x.BuiltIn && lifted[x.Prefix] })
+	c.findHoles()
 }
 
 // Unexempt lifts exemptions, all of them or none. What is listed still is
@@ -246,7 +261,7 @@ func (s *Store) Unexempt(ctx context.Context, o Order, list []netip.Prefix) (Res
 				refused.add(p, ErrPrefix, "%s", ErrPrefix)
 			case b.Get(exemptKey(p, false)) != nil:
 			case b.Get(exemptKey(p, true)) != nil:
-				refused.add(p, ErrNotExempt, "is exempt by the program or its configuration, not by an operator")
+				refused.add(p, ErrNotExempt, "is exempt by the program, its configuration or a reporter's relays, not by an operator")
 			default:
 				refused.add(p, ErrNotExempt, "%s; 'backscatter exempt' prints those that there are", ErrNotExempt)
 			}
@@ -292,26 +307,49 @@ func (c *change) apply(o Order, settings Settings) error {
 		return fmt.Errorf("apply settings: %w", err)
 	}
 	digest := sha256.Sum256(text)
-	if digest == c.meta.Settings && settings.Published == c.meta.Published {
-		return nil
+	if digest != c.meta.Settings || settings.Published != c.meta.Published {
+		c.cut = settings.Published != c.meta.Published
+		c.meta.Settings, c.meta.Published = digest, settings.Published
+		rule, err := detail(applied{settings.Policy, settings.Reporters})
+		if err != nil {
+			return err
+		}
+		c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: rule})
 	}
-	c.cut = settings.Published != c.meta.Published
-	c.meta.Settings, c.meta.Published = digest, settings.Published
-	rule, err := detail(applied{settings.Policy, settings.Reporters})
-	if err != nil {
-		return err
-	}
-	c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: rule})
-	return c.applyBuiltIn(append(SpecialExemptions(settings.Listable), settings.BuiltIn...))
+	return c.applyBuiltIn()
 }
 
-// applyBuiltIn makes the stored built-in exemptions those of the settings.
-func (c *change) applyBuiltIn(builtIn []Exemption) error {
-	wanted := make(map[netip.Prefix]*Exemption, len(builtIn))
-	for i := range builtIn {
-		x := &builtIn[i]
-		x.BuiltIn, x.Until, x.At = true, time.Time{}, time.Time{}
-		wanted[x.Prefix] = x
+// builtIn returns the exemptions that no command lifts: special-purpose space, what
+// the settings name, and the relays of the reporters that are enrolled by command.
+// Those of configured reporters are among the settings'.
+func (st *state) builtIn(settings *Settings) []Exemption {
+	all := slices.Concat(SpecialExemptions(settings.Listable), settings.BuiltIn)
+	for _, name := range slices.Sorted(maps.Keys(st.reporters)) {
+		if _, configured := settings.Reporter(name); configured {
+			continue
+		}
+		for _, p := range st.reporters[name].Relays {
+			all = append(all, Exemption{Prefix: p, Reason: "relay of reporter " + name, By: st.reporters[name].By})
+		}
+	}
+	// Where a prefix has several reasons the first is told.
+	told := make(map[netip.Prefix]bool, len(all))
+	out := make([]Exemption, 0, len(all))
+	for _, x := range all {
+		if !told[x.Prefix] {
+			told[x.Prefix] = true
+			x.BuiltIn, x.Until, x.At = true, time.Time{}, time.Time{}
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// applyBuiltIn makes the stored built-in exemptions those that there should be.
+func (c *change) applyBuiltIn() error {
+	wanted := make(map[netip.Prefix]*Exemption)
+	for _, x := range c.builtIn(c.settings) {
+		wanted[x.Prefix] = &x
 	}
 	var changed []netip.Prefix
 	for _, old := range c.exempt {
@@ -330,12 +368,13 @@ func (c *change) applyBuiltIn(builtIn []Exemption) error {
 		if bytes.Equal(old, value) {
 			continue
 		}
-		if old == nil {
-			changed = append(changed, p)
-		}
+		changed = append(changed, p)
 		if err := c.putExemption(x); err != nil {
 			return err
 		}
+	}
+	if len(changed) == 0 {
+		return nil
 	}
 	return c.exemptionsChanged(changed)
 }

@@ -51,6 +51,7 @@ func (w *writer) tick() {
 		return
 	}
 	at := w.now()
+	w.watchClock(at)
 	if due(at, w.rested, restAfterFailure) {
 		w.end(at)
 	}
@@ -58,11 +59,11 @@ func (w *writer) tick() {
 	// either.
 	if !w.busy && w.state.brakes.Stalled.IsZero() && due(at, w.pruned, pruneEvery) {
 		w.more = false
-		w.regular(task{"prune the journal", w.pruneJournal})
-		w.regular(task{"prune identities", w.pruneSeen})
-		w.regular(task{"prune observations", w.pruneObservations})
-		w.regular(task{"prune headers", w.pruneHeaders})
-		w.regular(task{"prune the audit", w.pruneAudit})
+		w.prune("the journal", w.pruneJournal)
+		w.prune("identities", w.pruneSeen)
+		w.prune("observations", w.pruneObservations)
+		w.prune("headers", w.pruneHeaders)
+		w.prune("the audit", w.pruneAudit)
 		if w.pruned = at; w.more {
 			w.pruned = at.Add(pruneSoon - pruneEvery)
 		}
@@ -175,9 +176,9 @@ func (w *writer) expire(c *change) error {
 	if w.alone {
 		limit = 1
 	}
-	var keys [][]byte
+	var keys, exempt [][]byte
 	cursor := c.bucket(bucketExpiry).Cursor()
-	for key, value := cursor.First(); key != nil && len(keys) < limit; key, value = cursor.Next() {
+	for key, value := cursor.First(); key != nil && len(keys)+len(exempt) < limit; key, value = cursor.Next() {
 		if !isDue(key, c.now) || !isDue(key, w.cleared) {
 			break
 		}
@@ -186,15 +187,36 @@ func (w *writer) expire(c *change) error {
 		if err := openValue(key, value, indexVersion).finish(); err != nil {
 			w.log.Error("an entry of the expiry index is damaged", slog.String("key", hex.EncodeToString(key)), slog.Any("err", err))
 		}
-		keys = append(keys, bytes.Clone(key))
+		if entry, ok := wakeOf(key); ok && entry.kind == wakeExemption {
+			exempt = append(exempt, bytes.Clone(key))
+		} else {
+			keys = append(keys, bytes.Clone(key))
+		}
 	}
-	w.due = len(keys)
-	w.busy = len(keys) == limit
+	w.due = len(keys) + len(exempt)
+	w.busy = w.due == limit
 	w.alone = w.alone && w.busy
-	var ended []netip.Prefix
+	// Exemptions first: what one of them hid may be decided on by what follows.
+	ended, err := w.wakeAll(c, exempt)
+	if err != nil {
+		return err
+	}
+	c.lifted(ended)
+	over, err := w.wakeAll(c, keys)
+	if err != nil {
+		return err
+	}
+	if ended = append(ended, over...); len(ended) > 0 {
+		c.note(AuditEntry{Action: ActionExpire, By: Actor{UID: -1, Name: actorExpiry}, Reason: "their time was over", Prefixes: ended})
+	}
+	return nil
+}
+
+// wakeAll looks at what entries of the index are about, and returns what ended.
+func (w *writer) wakeAll(c *change, keys [][]byte) (ended []netip.Prefix, err error) {
 	for _, key := range keys {
 		if err := c.bucket(bucketExpiry).Delete(key); err != nil {
-			return fmt.Errorf("expiry index %x: %w", key, err)
+			return nil, fmt.Errorf("expiry index %x: %w", key, err)
 		}
 		c.wrote = true
 		over, err := c.wake(key)
@@ -203,16 +225,13 @@ func (w *writer) expire(c *change) error {
 			err = c.bucket(bucketExpiry).Put(later(key, c.now))
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if over.IsValid() {
 			ended = append(ended, over)
 		}
 	}
-	if len(ended) > 0 {
-		c.note(AuditEntry{Action: ActionExpire, By: Actor{UID: -1, Name: actorExpiry}, Reason: "their time was over", Prefixes: ended})
-	}
-	return nil
+	return ended, nil
 }
 
 // postpone has the first entry of the index tried again later.
@@ -232,7 +251,7 @@ func (w *writer) postpone(c *change) error {
 // later returns the index entry for another try.
 func later(key []byte, now time.Time) (moved, value []byte) {
 	moved = append(appendTime(nil, now.Add(retryDamaged)), key[timeBytes:]...)
-	return moved, newEncoder(indexVersion).seal(moved)
+	return moved, indexValue(moved)
 }
 
 // wake looks at one record or exemption whose moment has come, and returns its

@@ -95,6 +95,9 @@ func (s *Store) gauges() []prometheus.Collector {
 			ConstLabels: prometheus.Labels{"brake": "expiry"},
 		}, func() float64 { return on(!s.brakesNow.Load().Stalled.IsZero()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_clock_jumped", Help: "1 while nothing is dropped for its age, since the clock jumped or the store did not run for long.",
+		}, func() float64 { return on(!s.brakesNow.Load().Jumped.IsZero()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_held_back", Help: "Keys that evidence would list, and a brake keeps off the list.",
 		}, func() float64 { return float64(s.brakesNow.Load().Held) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

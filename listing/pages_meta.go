@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -73,9 +74,9 @@ func newestMeta(data []byte) (boltMeta, error) {
 			return first, nil
 		}
 		return second, nil
-	case good && before(second, first):
+	case good && before(data[pageSize:], first):
 		return first, nil
-	case alsoGood && before(first, second):
+	case alsoGood && before(data, second):
 		return second, nil
 	case good:
 		return first, &lostMetaError{page: 1, left: first}
@@ -85,8 +86,27 @@ func newestMeta(data []byte) (boltMeta, error) {
 
 // before reports whether a damaged meta page was written before the other: by the
 // transaction before, or in a file that was a backup by that before that one.
-func before(damaged, good boltMeta) bool {
-	return good.txid-damaged.txid == 1 || good.txid-damaged.txid == 2
+func before(page []byte, good boltMeta) bool {
+	age := good.txid - txidOf(page, good)
+	return age == 1 || age == 2
+}
+
+// txidOf returns the transaction that wrote a damaged meta page. What the page says
+// of it may be the damage: when its checksum is right with another that it can have
+// been, it was that.
+func txidOf(page []byte, good boltMeta) uint64 {
+	as := bytes.Clone(page[:min(len(page), boltHeader+boltMetaSize)])
+	m, _, _ := readMeta(as)
+	for _, txid := range []uint64{good.txid + 1, good.txid - 1, good.txid - 2} {
+		if len(as) < boltHeader+boltMetaSize {
+			break
+		}
+		binary.NativeEndian.PutUint64(as[boltHeader+48:], txid)
+		if _, _, right := readMeta(as); right {
+			return txid
+		}
+	}
+	return m.txid
 }
 
 // precheck reads the two meta pages without mapping the file: bbolt would map

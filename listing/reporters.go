@@ -15,16 +15,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// What a reporter counts for while nobody knows yet how good its word is, and
-// for how long.
-const (
-	probationFactor = 0.25
-	probationTime   = 30 * 24 * time.Hour
-	// agreementOf is how many reporters that are past their probation must have
-	// reported a source too, to end that of one who reported it.
-	agreementOf = 2
-)
-
 // Why an order about a reporter is refused.
 var (
 	ErrReporter      = errors.New("no such reporter; 'backscatter reporter show' names them")
@@ -43,7 +33,7 @@ type Enrolment struct {
 	Enrolled     time.Time `json:"enrolled,omitzero"`
 	By           string    `json:"by,omitempty"`
 	Reason       string    `json:"reason,omitempty"`
-	Probation    time.Time `json:"probation,omitzero"` // its reports count for a quarter until then
+	Probation    time.Time `json:"probation,omitzero"` // its reports count for less until then
 	Agreed       time.Time `json:"agreed,omitzero"`    // when others, who reported what it did, ended that
 	Suspended    time.Time `json:"suspended,omitzero"` // its reports count for nothing since
 	SuspendedBy  string    `json:"suspended_by,omitempty"`
@@ -51,10 +41,8 @@ type Enrolment struct {
 
 	Relays []netip.Prefix `json:"relays,omitempty"` // whose Received lines are believed in what it sends; of a configured one, see there
 	Keys   []ReporterKey  `json:"keys,omitempty"`   // by which it signs what it sends over the network
-}
 
-func (r *Enrolment) onProbation(now time.Time) bool {
-	return !r.Configured && r.Agreed.IsZero() && now.Before(r.Enrolled.Add(probationTime))
+	Confirmed []netip.Prefix `json:"confirmed,omitempty"` // sources that others reported too, up to those that end its probation
 }
 
 // tell fills in what follows from the time and the configuration.
@@ -69,9 +57,9 @@ func (r *Enrolment) tell(settings *Settings, now time.Time) {
 	}
 	r.Probation = time.Time{}
 	r.Effective = r.Weight
-	if r.onProbation(now) {
-		r.Probation = r.Enrolled.Add(probationTime)
-		r.Effective *= probationFactor
+	if ends := r.Enrolled.Add(settings.Probation.For); !r.Configured && r.Agreed.IsZero() && now.Before(ends) {
+		r.Probation = ends
+		r.Effective *= settings.Probation.Factor
 	}
 	if !r.Suspended.IsZero() {
 		r.Effective = 0
@@ -123,7 +111,10 @@ func (st *state) readReporters(tx *bolt.Tx) error {
 
 func encodeEnrolment(key []byte, r *Enrolment) []byte {
 	version := byte(reporterVersion)
-	if len(r.Relays)+len(r.Keys) > 0 {
+	switch {
+	case len(r.Confirmed) > 0:
+		version = reporterVersion3
+	case len(r.Relays)+len(r.Keys) > 0:
 		version = reporterVersion2
 	}
 	e := newEncoder(version)
@@ -136,21 +127,27 @@ func encodeEnrolment(key []byte, r *Enrolment) []byte {
 	e.time(r.Suspended)
 	e.text(r.SuspendedBy)
 	e.text(r.SuspendedWhy)
-	if version == reporterVersion2 {
+	if version != reporterVersion {
 		e.remote(r)
+	}
+	if version == reporterVersion3 {
+		e.prefixes(r.Confirmed)
 	}
 	return e.seal(key)
 }
 
 func decodeEnrolment(key, value []byte) (Enrolment, error) {
-	d := openValue(key, value, reporterVersion, reporterVersion2)
+	d := openValue(key, value, reporterVersion, reporterVersion2, reporterVersion3)
 	r := Enrolment{
 		Name: string(key), Organisation: d.text(), Weight: math.Float64frombits(d.uint()),
 		Enrolled: d.time(), By: d.text(), Reason: d.text(), Agreed: d.time(),
 		Suspended: d.time(), SuspendedBy: d.text(), SuspendedWhy: d.text(),
 	}
-	if len(value) > 0 && value[0] == reporterVersion2 {
+	if d.err == nil && value[0] != reporterVersion {
 		d.remote(&r)
+	}
+	if d.err == nil && value[0] == reporterVersion3 {
+		r.Confirmed = d.prefixes()
 	}
 	if math.IsNaN(r.Weight) || r.Weight < 0 || r.Weight > MaxReporterWeight {
 		d.fail("has the weight %v", r.Weight)
@@ -241,11 +238,10 @@ func (s *Store) Reporter(ctx context.Context, o ReporterOrder) (Enrolment, error
 			return nil, err
 		}
 		c.note(AuditEntry{Action: o.Action, By: o.By, Reason: o.Reason, Detail: text})
-		before := c.reporters[r.Name]
 		if err := c.putReporter(r); err != nil {
 			return nil, err
 		}
-		if err := c.exemptRelays(o, before, r); err != nil {
+		if err := c.applyBuiltIn(); err != nil { // its relays
 			return nil, err
 		}
 		after = *c.enrolment(c.settings, r.Name, c.now)
@@ -310,9 +306,12 @@ func (c *change) newReporter(o ReporterOrder, refuse refusing) (Enrolment, error
 	case c.enrolment(c.settings, o.Name, c.now) != nil:
 		return refuse(ErrReporterKnown, "%s", ErrReporterKnown)
 	}
+	// It may have been one of the configuration: then what suspended it stands.
+	former := c.reporters[o.Name]
 	r := Enrolment{
 		Name: o.Name, Organisation: own.Organisation, Weight: own.Factor(),
 		Enrolled: c.now, By: o.By.String(), Reason: o.Reason,
+		Suspended: former.Suspended, SuspendedBy: former.SuspendedBy, SuspendedWhy: former.SuspendedWhy,
 	}
 	if why := relaysFault(o.Relays); why != "" {
 		return refuse(nil, "%s", why)
@@ -322,53 +321,4 @@ func (c *change) newReporter(o ReporterOrder, refuse refusing) (Enrolment, error
 		return c.withKey(o, r, refuse)
 	}
 	return r, nil
-}
-
-// agree ends the probation of who reported this source, when enough others did
-// whose word is known, by evidence that counts now.
-func (c *change) agree(r *record) error {
-	fresh := func(name string) bool {
-		e := c.enrolment(c.settings, name, c.now)
-		return e != nil && !e.Probation.IsZero() && e.Suspended.IsZero()
-	}
-	if !slices.ContainsFunc(slices.Collect(maps.Keys(c.reporters)), fresh) {
-		return nil
-	}
-	reported := make(map[string]bool)
-	exempt, history, policy := c.exemptHosts(r.Key), r.history(nil), c.settings.Policy
-	observations(c.tx, c.log, r.Key, c.now.Add(-policy.Window), decodeForRule, func(o Observation) bool {
-		if !exempt(o.Addr) && policy.counts(o.Evidence(1), history, c.now) {
-			reported[o.Reporter] = true
-		}
-		return true
-	})
-	var candidates []string
-	known := 0
-	for name := range reported {
-		if fresh(name) {
-			candidates = append(candidates, name)
-		} else if c.weigh(name) > 0 {
-			known++
-		}
-	}
-	if known < agreementOf {
-		return nil
-	}
-	slices.Sort(candidates)
-	for _, name := range candidates {
-		e := c.reporters[name]
-		e.Agreed = c.now
-		if err := c.putReporter(e); err != nil {
-			return err
-		}
-		text, err := detail(map[string]any{"reporter": name, "source": r.Key})
-		if err != nil {
-			return err
-		}
-		c.note(AuditEntry{
-			Action: ActionAgree, By: Actor{UID: -1, Name: actorEvidence}, Detail: text,
-			Reason: fmt.Sprintf("%d others reported what it did: its probation is over", known),
-		})
-	}
-	return nil
 }

@@ -15,6 +15,9 @@ import (
 // them it is written as ever, so that an older program reads it.
 const reporterVersion2 = 0xa2
 
+// reporterVersion3 begins that of a reporter whose probation others confirm.
+const reporterVersion3 = 0xa3
+
 // Bounds of what one reporter has.
 const (
 	maxReporterKeys   = 8
@@ -40,10 +43,7 @@ func KeyID(public []byte) ID {
 }
 
 func (e *encoder) remote(r *Enrolment) {
-	e.uint(uint64(len(r.Relays)))
-	for _, p := range r.Relays {
-		e.prefix(p)
-	}
+	e.prefixes(r.Relays)
 	e.uint(uint64(len(r.Keys)))
 	for _, k := range r.Keys {
 		e.text(string(k.Public))
@@ -54,9 +54,7 @@ func (e *encoder) remote(r *Enrolment) {
 }
 
 func (d *decoder) remote(r *Enrolment) {
-	for range d.count() {
-		r.Relays = append(r.Relays, d.prefix())
-	}
+	r.Relays = d.prefixes()
 	for range d.count() {
 		k := ReporterKey{Public: []byte(d.text()), Added: d.time(), By: d.text(), Reason: d.text()}
 		if len(k.Public) != ed25519.PublicKeySize {
@@ -65,6 +63,20 @@ func (d *decoder) remote(r *Enrolment) {
 		k.ID = KeyID(k.Public)
 		r.Keys = append(r.Keys, k)
 	}
+}
+
+func (e *encoder) prefixes(list []netip.Prefix) {
+	e.uint(uint64(len(list)))
+	for _, p := range list {
+		e.prefix(p)
+	}
+}
+
+func (d *decoder) prefixes() (list []netip.Prefix) {
+	for range d.count() {
+		list = append(list, d.prefix())
+	}
+	return list
 }
 
 // ReporterByKey returns the reporter that has a key, and the key. It returns
@@ -169,41 +181,6 @@ func relaysFault(relays []netip.Prefix) string {
 		}
 	}
 	return ""
-}
-
-// exemptRelays keeps relays from being listed, as those of the configuration are,
-// and lets go of those that are none any more.
-func (c *change) exemptRelays(o ReporterOrder, before, after Enrolment) error {
-	if o.Action != ActionEnrol && o.Action != ActionRelays {
-		return nil
-	}
-	why := "relay of reporter " + after.Name
-	var touched []netip.Prefix
-	for _, x := range c.exempt {
-		if !x.BuiltIn && x.Reason == why && !slices.Contains(after.Relays, x.Prefix) {
-			if err := c.dropExemption(x.Prefix, false); err != nil {
-				return err
-			}
-			touched = append(touched, x.Prefix)
-		}
-	}
-	for _, p := range after.Relays {
-		if slices.Contains(before.Relays, p) {
-			continue
-		}
-		if _, whole := c.exemption(p); whole {
-			continue // for a reason of its own, which stands
-		}
-		x := Exemption{Prefix: p, Reason: why, By: o.By.String(), At: c.now}
-		if err := c.putExemption(&x); err != nil {
-			return err
-		}
-		touched = append(touched, p)
-	}
-	if len(touched) == 0 {
-		return nil
-	}
-	return c.exemptionsChanged(touched)
 }
 
 // told is what the audit tells of an order about a reporter.

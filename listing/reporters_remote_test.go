@@ -88,12 +88,6 @@ func TestReporterRelays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, filepath.Join(t.TempDir(), "listing.db"), scoring())
-		relays := func(texts ...string) (out []netip.Prefix) {
-			for _, text := range texts {
-				out = append(out, netip.MustParsePrefix(text))
-			}
-			return out
-		}
 		exempt := func() (out []string) {
 			all, err := s.Exemptions()
 			if err != nil {
@@ -136,4 +130,85 @@ func TestReporterRelays(t *testing.T) {
 		}
 		s.verify()
 	})
+}
+
+func relays(texts ...string) (out []netip.Prefix) {
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
+// What is some reporter's relay is not listed, whatever else exempts it now or did:
+// a wider relay, another reporter's, or an operator for a while. No command lifts it.
+func TestRelaysAreExemptAsLongAsTheyAreRelays(t *testing.T) {
+	t.Parallel()
+	const relay = "192.0.2.66"
+	enrol := func(name string, prefixes ...string) func(*running) {
+		return func(s *running) {
+			if _, err := s.remote(listing.ReporterOrder{Action: listing.ActionEnrol, Name: name, Relays: relays(prefixes...)}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	change := func(name string, prefixes ...string) func(*running) {
+		return func(s *running) {
+			if _, err := s.remote(listing.ReporterOrder{Action: listing.ActionRelays, Name: name, Relays: relays(prefixes...)}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	for name, steps := range map[string][]func(*running){
+		"a wider one narrowed":             {enrol("a", "192.0.2.0/24"), change("a", relay+"/32")},
+		"another's given up":               {enrol("a", relay+"/32"), enrol("b", relay+"/32"), change("a")},
+		"another's wider given up":         {enrol("a", "192.0.2.0/24"), enrol("b", relay+"/32"), change("a")},
+		"the configuration's alone before": {enrol("a", relay+"/32")},
+		"exempt for a while": {
+			func(s *running) {
+				x := listing.Exemption{Prefix: netip.MustParsePrefix(relay + "/32"), Until: time.Now().Add(time.Hour)}
+				if _, err := s.Exempt(s.t.Context(), operator, []listing.Exemption{x}); err != nil {
+					s.t.Fatal(err)
+				}
+			},
+			enrol("a", relay+"/32"), func(*running) { time.Sleep(2 * time.Hour) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "listing.db")
+				settings := scoring()
+				if strings.HasPrefix(name, "the configuration's") {
+					settings.BuiltIn = []listing.Exemption{{Prefix: netip.MustParsePrefix(relay + "/32"), Reason: "relay of a reporter"}}
+				}
+				s := open(t, path, settings)
+				for _, step := range steps {
+					step(s)
+				}
+				s.stop()
+				s = open(t, path, scoring())
+				if _, err := s.Unexempt(t.Context(), operator, relays(relay+"/32")); !errors.Is(err, listing.ErrNotExempt) {
+					t.Errorf("lifted by command: %v", err)
+				}
+				for n := range 3 {
+					s.observe(reportedBy("local", n, relay))
+				}
+				s.want()
+				if _, err := s.Try(t.Context(), scoring(), func(one listing.Trial) error {
+					t.Errorf("a trial with the same settings: %+v", one)
+					return nil
+				}, func(uint64, uint64) {}); err != nil {
+					t.Error(err)
+				}
+				for _, r := range []string{"a", "b"} { // given up by all: evidence counts
+					if _, err := s.remote(listing.ReporterOrder{Action: listing.ActionRelays, Name: r}); err != nil && r == "a" {
+						t.Error(err)
+					}
+				}
+				s.observe(reportedBy("local", 4, relay))
+				s.want(relay + "/32")
+				s.verify()
+			})
+		})
+	}
 }

@@ -86,52 +86,6 @@ func TestProbation(t *testing.T) {
 	})
 }
 
-// Two others that are past their own probation end it, one does not, nor do
-// those that are suspended or on probation themselves.
-func TestAgreementEndsProbation(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name    string
-		others  []string
-		suspend string
-		old     bool // theirs is older than the window
-		want    float64
-	}{
-		{"two others", []string{"local", "other"}, "", false, 1},
-		{"one other", []string{"local", "local"}, "", false, 0.25},
-		{"one of them on probation", []string{"local", "fresh"}, "", false, 0.25},
-		{"one of them suspended", []string{"local", "other"}, "other", false, 0.25},
-		{"itself suspended", []string{"local", "other"}, "novice", false, 0},
-		{"unknown ones", []string{"nobody", "else"}, "", false, 0.25},
-		{"too long ago", []string{"local", "other"}, "", true, 0.25},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				settings := scoring()
-				settings.Policy.Score = 100
-				s := open(t, filepath.Join(t.TempDir(), "listing.db"), settings)
-				s.reporter(listing.ActionEnrol, "novice", 0)
-				s.reporter(listing.ActionEnrol, "fresh", 0)
-				if c.suspend != "" {
-					s.reporter(listing.ActionSuspend, c.suspend, 0)
-				}
-				for n, name := range c.others {
-					s.observe(reportedBy(name, n, "192.0.2.66"))
-				}
-				if c.old {
-					time.Sleep(8 * 24 * time.Hour)
-				}
-				s.observe(reportedBy("novice", 5, "192.0.2.66"))
-				if e := s.enrolment("novice"); e.Effective != c.want || (c.want == 1) == e.Agreed.IsZero() {
-					t.Errorf("%+v", e)
-				}
-				s.verify()
-			})
-		})
-	}
-}
-
 // What is suspended counts for nothing from then on, and what is listed stays
 // until its time; the configuration's reporters can be suspended too.
 func TestSuspension(t *testing.T) {

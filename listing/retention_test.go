@@ -33,6 +33,7 @@ func TestRetention(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = run(t, path, store)
+			s.resume() // the clock is right
 			time.Sleep(day / 2)
 		}
 		later(day)

@@ -230,6 +230,9 @@ func (v *revocation) withdraw(c *change, r *record, number uint64) error {
 		v.observations++
 	}
 	v.prefixes = append(v.prefixes, r.Key.Prefix())
+	if err := c.disagree(r); err != nil {
+		return err
+	}
 	if !leaned {
 		return nil
 	}

@@ -40,6 +40,7 @@ func eager() listing.Settings {
 		},
 		Reporters: []listing.Reporter{{Name: "local", Organisation: "local"}, {Name: "other", Organisation: "other"}},
 		Published: [32]byte{1},
+		Probation: listing.DefaultProbation(),
 		Horizon:   5 * time.Minute,
 	}
 }

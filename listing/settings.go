@@ -78,7 +78,8 @@ type Settings struct {
 	BuiltIn   []Exemption    // the server's own addresses and the relays of its reporters
 	Reporters []Reporter
 	Brakes    Brakes
-	Journal   Keep // how much of the journal is kept
+	Probation Probation // of reporters that are enrolled by command
+	Journal   Keep      // how much of the journal is kept
 	Headers   KeepHeaders
 	// Published is the digest of the zones' published settings (names, TTLs,
 	// texts): when it changes, the serial moves and the journal is cut.
@@ -123,6 +124,9 @@ func (s Settings) Validate() error {
 	}
 	if err := s.Brakes.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("brakes: %w", err))
+	}
+	if err := s.Probation.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("probation: %w", err))
 	}
 	if s.Horizon < 0 {
 		errs = append(errs, fmt.Errorf("horizon %s: want 0 or more", s.Horizon))

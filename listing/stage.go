@@ -14,6 +14,7 @@ const (
 
 	stageImage    stage = "image"    // an image is to be written
 	stageReopened stage = "reopened" // after a failed commit, and nothing read yet
+	stageResumed  stage = "resumed"  // a step of a resumption is done, and the next was not asked for
 )
 
 // at is where a stage is reached. What a test answers is what goes wrong there;

@@ -126,8 +126,7 @@ func (t *trial) page(tx *bolt.Tx, now time.Time) (more bool, err error) {
 func (st *state) under(settings *Settings) state {
 	other := *st
 	other.exempt = slices.DeleteFunc(slices.Clone(st.exempt), func(x Exemption) bool { return x.BuiltIn })
-	other.exempt = append(other.exempt, SpecialExemptions(settings.Listable)...)
-	other.exempt = append(other.exempt, settings.BuiltIn...)
+	other.exempt = append(other.exempt, st.builtIn(settings)...)
 	slices.SortStableFunc(other.exempt, func(a, b Exemption) int { return ComparePrefix(a.Prefix, b.Prefix) })
 	other.findHoles()
 	return other

@@ -71,6 +71,12 @@ const (
 	repairText    = "made anew from its other half"
 	repairHeaders = "dropped, since nothing follows from it"
 	repairDigest  = "made anew from the records, under a new serial"
+
+	// With drop.
+	repairFrozen = "the brake on listing was put on: see status"
+	repairEnded  = "taken for decommissioned: 'decommission --undo' brings the list back"
+	repairChain  = "chained anew from the break on"
+	repairEntry  = "gave way to an entry that says so"
 )
 
 // Verify reads the whole database and reports what is wrong with it: the order
@@ -215,10 +221,15 @@ func checkText(b *bolt.Bucket, key, value []byte) error {
 // published compares the records with the digest.
 func (v *Verdict) published(tx *bolt.Tx, m *meta) {
 	var st state
-	for _, read := range []func(*bolt.Tx) error{st.readDecommission, st.readReporters, st.readBrakes} {
+	for _, read := range []func(*bolt.Tx) error{st.readDecommission, st.readReporters} {
 		if err := read(tx); err != nil {
 			v.damage("state", "", "", err.Error())
 		}
+	}
+	if err := st.readBrakes(tx); err != nil {
+		v.damage("state", "", "", err.Error())
+	} else if n := len(heldKeys(tx)); n != st.brakes.Held {
+		v.damage("state", "", repairCount, fmt.Sprintf("%d keys are held back, not %d", n, st.brakes.Held))
 	}
 	var err error
 	st.exempt, err = exemptions(tx, func(x Exemption, err error) {

@@ -17,8 +17,9 @@ func (a *app) reporterCommand() *cobra.Command {
 		Short: "Enrol, weigh and suspend those whose reports count",
 		Long: `Enrol, weigh and suspend reporters: those who run sensors, and whose reports
 count. One that is enrolled here is on probation: its reports count for a quarter
-for 30 days, or until two others, who are past theirs, reported a source that it
-reported too. Those of the configuration are enrolled without probation; their
+for 30 days, or until two other organisations, who are past theirs, reported three of
+the sources that it had reported before they were listed (the section probation of
+the configuration). Those of the configuration are enrolled without probation; their
 weight is changed there.
 
 What a reporter counts for is asked whenever the listing rule is. A suspended one

@@ -20,7 +20,9 @@ func (a *app) resumeCommand() *cobra.Command {
 automatic listing: reports are taken in, and what they would list is held back. It
 is decided now, by what evidence says now, and printed; --dry-run prints it first.
 Listings that would end too many at once, as when the clock was set, wait too: what
-is over by the clock of now ends. With no brake on, nothing is changed.`,
+is over by the clock of now ends. A clock that jumped is believed again, so that what
+grew old is dropped; after a week of going evenly it is without this. With no brake
+on, nothing is changed.`,
 		Example: `  backscatter resume --reason "a new trap, and all of them are real" --dry-run
   backscatter resume --reason "a new trap, and all of them are real" --yes`,
 		Args: noArgs,
@@ -94,5 +96,10 @@ func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 	if !on.Stalled.IsZero() {
 		fmt.Fprintf(b, "brake         nothing ends since %s: %d or more of %d listings were over at once\n", stamp(on.Stalled), on.Due, on.List)
 		fmt.Fprintf(b, "              look at the clock; 'backscatter resume' lets them end\n")
+	}
+	if !on.Jumped.IsZero() {
+		fmt.Fprintf(b, "clock         jumped from %s to %s: nothing is dropped for its age until %s\n",
+			stamp(on.JumpedFrom), stamp(on.Jumped), stamp(on.Believed))
+		fmt.Fprintf(b, "              look at the clock; if it is right, there is nothing to do, or 'backscatter resume' has it believed at once\n")
 	}
 }

@@ -86,6 +86,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Listable:  slices.Clone(c.Policy.Listable),
 		Published: zones.Digest(),
 		Brakes:    listing.Brakes(c.Brakes),
+		Probation: listing.Probation(c.Probation),
 		Journal:   c.Journal.listing(),
 		Headers:   c.Headers.listing(),
 	}

@@ -53,6 +53,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		Lookups:         Lookups{Timeout: lookup.DefaultTimeout},
 		Policy:          PolicyFrom(policy),
 		Brakes:          Brakes(listing.DefaultBrakes()),
+		Probation:       Probation(listing.DefaultProbation()),
 		Journal:         defaultJournal(),
 		Headers:         defaultHeaders(),
 		Mirror:          defaultMirror(),
