@@ -35,13 +35,14 @@ type redactor struct {
 // original itself nothing is in it.
 func (c *Case) header() string {
 	r := redactor{key: hashKey(c.judge.config.Key)}
-	r.hide(c.message.Original.MessageID)
-	r.hide(c.message.Original.Subject)
-	for _, rcpt := range append(slices.Clone(c.report.Envelope.Recipients), c.recipient) {
+	secrets := []string{c.message.Original.MessageID, c.message.Original.Subject}
+	rcpts := c.report.Envelope.Recipients
+	for _, rcpt := range append(slices.Clone(rcpts[:min(len(rcpts), maxEnvelope)]), c.recipient) {
 		if local, _, ok := splitAddress(rcpt); ok {
-			r.hide(local)
+			secrets = append(secrets, local)
 		}
 	}
+	r.hide(secrets)
 	var b strings.Builder
 	for _, f := range c.message.Header.fields {
 		line := r.name(string(f.name)) + ": " + r.field(string(f.name), string(f.value)) + "\n"
@@ -53,13 +54,14 @@ func (c *Case) header() string {
 	return b.String()
 }
 
-// hide adds what must not be told.
-func (r *redactor) hide(secret string) {
-	secret = strings.ToLower(strings.TrimSpace(secret))
-	if secret == "" || slices.Contains(r.secrets, secret) {
-		return
+// hide takes note of what must not be told.
+func (r *redactor) hide(secrets []string) {
+	for _, secret := range secrets {
+		secret = strings.ToLower(strings.TrimSpace(secret))
+		if secret != "" && !slices.Contains(r.secrets, secret) {
+			r.secrets = append(r.secrets, secret)
+		}
 	}
-	r.secrets = append(r.secrets, secret)
 	slices.SortStableFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
 }
 

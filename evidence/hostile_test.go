@@ -132,6 +132,38 @@ func TestHostileMemory(t *testing.T) {
 	}
 }
 
+// TestHostileHeaders keeps the header of each hostile message that has an original,
+// with as many and as long recipients as there can be, and more: what is hidden for
+// them is bounded.
+func TestHostileHeaders(t *testing.T) {
+	var rcpts []string
+	for i := range 20_000 {
+		rcpts = append(rcpts, fmt.Sprintf("%s%05d@trap.example", strings.Repeat("x", 290), i))
+	}
+	j := newJudge(t, func(c *evidence.Config) { c.Headers = true })
+	judge := func(fields string, rcpts []string) string {
+		f := j.Judge(evidence.Report{
+			Raw: bounceWith(fields+direct, spam), Reporter: "local", Received: now, Envelope: evidence.Envelope{Recipients: rcpts},
+		}, now)
+		o, ok := f.Observation()
+		if !ok {
+			t.Fatal("nothing to keep")
+		}
+		return o.Headers
+	}
+	judge("", rcpts[:1])
+	fields := strings.Repeat("X-A: "+strings.Repeat("x", 1900)+"\n", 8)
+	var hundred, all string
+	few := allocated(func() { hundred = judge(fields, rcpts[:100]) })
+	many := allocated(func() { all = judge(fields, rcpts) })
+	if few > 32<<20 || many > 2*few {
+		t.Errorf("%d KiB were allocated for 100 recipients, %d for %d", few>>10, many>>10, len(rcpts))
+	}
+	if hundred != all {
+		t.Error("the same is hidden for the first hundred, and for more")
+	}
+}
+
 // allocated returns how many bytes f allocates, what the first judgement of a
 // process makes once (the tables of the rules) left out.
 func allocated(f func()) uint64 {

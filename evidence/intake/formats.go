@@ -70,6 +70,10 @@ func Record(i Item) ([]byte, error) {
 	return json.Marshal(r)
 }
 
+// maxRecipients bounds the recipients of one report, as the trap does (RFC 5321
+// §4.5.3.1.8).
+const maxRecipients = 100
+
 // maxRecord bounds a line: a message with each octet escaped, and an envelope.
 const maxRecord = 6*MaxRaw + 64<<10
 
@@ -78,7 +82,7 @@ const maxRecord = 6*MaxRaw + 64<<10
 //	message      the message; with "base64": true in that encoding
 //	client       who connected to deliver it, if that is known
 //	mail_from    the envelope sender, "" for the null sender, if that is known
-//	recipients   the envelope recipients, if they are known
+//	recipients   the envelope recipients, if they are known, at most 100
 //	received     when it was received (RFC 3339), if that is known
 //	helo, ptr    what the client called itself, and its verified name
 //	truncated    true when the message is the beginning of a longer one
@@ -121,6 +125,8 @@ func (e *inputError) Unwrap() error { return e.error }
 var (
 	errLongRecord = fmt.Errorf("the line is longer than %d octets", maxRecord)
 	errNoMessage  = errors.New(`no "message"`)
+	errRecipients = fmt.Errorf("more than %d recipients", maxRecipients)
+	errPath       = fmt.Errorf("an address of more than %d octets", maxPath)
 )
 
 // readRecord reads a line, all of it, and returns it if it is not too long.
@@ -153,6 +159,22 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
+// check bounds the envelope.
+func (r *record) check() error {
+	if len(r.Recipients) > maxRecipients {
+		return errRecipients
+	}
+	if r.MailFrom != nil && len(*r.MailFrom) > maxPath {
+		return errPath
+	}
+	for _, rcpt := range r.Recipients {
+		if len(rcpt) > maxPath {
+			return errPath
+		}
+	}
+	return nil
+}
+
 // decode reads one line.
 func (i *Item) decode(line []byte) error {
 	var r record
@@ -161,6 +183,9 @@ func (i *Item) decode(line []byte) error {
 	}
 	if r.Message == nil {
 		return errNoMessage
+	}
+	if err := r.check(); err != nil {
+		return err
 	}
 	i.Raw = []byte(*r.Message)
 	if r.Base64 {
@@ -174,7 +199,7 @@ func (i *Item) decode(line []byte) error {
 	i.Raw = i.Raw[:min(len(i.Raw), MaxRaw)]
 	i.Received = r.Received
 	i.Envelope = evidence.Envelope{
-		Client: r.Client.Unmap().WithZone(""), HELO: r.HELO, PTR: r.PTR, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil,
+		Client: r.Client.Unmap().WithZone(""), HELO: clip(r.HELO, maxHELO), PTR: clip(r.PTR, maxHELO), Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil,
 	}
 	if r.MailFrom != nil {
 		i.Envelope.MailFrom = *r.MailFrom

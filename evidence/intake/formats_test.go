@@ -39,6 +39,9 @@ func TestRecords(t *testing.T) {
 		`{"message":"x","client":"nobody"}`,
 		`{"message":"` + strings.Repeat("x", intake.MaxRaw+1) + `"}`,
 		`{"message":"` + strings.Repeat("x", 7*intake.MaxRaw) + `"}`,
+		`{"message":"x","recipients":["a@b.example"` + strings.Repeat(`,"a@b.example"`, 100) + `]}`,
+		`{"message":"x","recipients":["` + strings.Repeat("x", 320) + `@b.example"]}`,
+		`{"message":"x","mail_from":"` + strings.Repeat("x", 320) + `@b.example"}`,
 		`{"message":"last"}`,
 	}, "\n")
 	got, errs := collected(intake.Records("r.jsonl", iotest.OneByteReader(strings.NewReader(lines))))
@@ -53,8 +56,8 @@ func TestRecords(t *testing.T) {
 	if len(got[2].Raw) != intake.MaxRaw || !got[2].Truncated {
 		t.Errorf("a long message has %d octets, cut %v", len(got[2].Raw), got[2].Truncated)
 	}
-	same(t, "last", intake.Item{Path: "r.jsonl", Index: 8, Raw: []byte("last")}, got[3])
-	for i, line := range []int{4, 5, 6, 7, 9} {
+	same(t, "last", intake.Item{Path: "r.jsonl", Index: 11, Raw: []byte("last")}, got[3])
+	for i, line := range []int{4, 5, 6, 7, 9, 10, 11, 12} {
 		if i >= len(errs) || !strings.Contains(errs[i], fmt.Sprintf("r.jsonl, line %d: ", line)) {
 			t.Errorf("errors %q, want one for line %d", errs, line)
 		}

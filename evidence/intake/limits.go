@@ -36,7 +36,7 @@ func DefaultLimits() Limits {
 		Connections: 256,
 		PerClient:   16,
 		Messages:    100,
-		Recipients:  100, // RFC 5321 §4.5.3.1.8: at least 100
+		Recipients:  maxRecipients, // RFC 5321 §4.5.3.1.8: at least 100
 		Refusals:    20,
 		Replies:     4000,
 		Rate:        600,
