@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,14 +61,17 @@ func (k BATVKey) mac(day, address string) string {
 }
 
 // CheckBATV tells whether the recipient of a message shows that it answers
-// nothing that was sent with these keys.
+// nothing that was sent with these keys. A tag is made for an address in the case
+// that it has, and some that send bounces change that: senders are what came back
+// of the original that may tell how it was.
 //
 // It does ([Holds]) without a tag, with a tag that a key did not sign, and with
 // one that expired so long ago that no bounce comes any more: then it was read
 // somewhere. It does not ([Refuted]) with a tag that is valid. A tag that
-// expired lately, one of a key that is not known, and an address that another
-// program derived (SRS, VERP) leave it [Unknown].
-func CheckBATV(recipient string, keys []BATVKey, now time.Time) Outcome {
+// expired lately, one of a key that is not known, one that does not fit an
+// address all in small or all in capital letters of which nothing came back, and
+// an address that another program derived (SRS, VERP) leave it [Unknown].
+func CheckBATV(recipient string, keys []BATVKey, now time.Time, senders ...string) Outcome {
 	at := strings.LastIndexByte(recipient, '@')
 	if len(keys) == 0 || at <= 0 || len(recipient) > maxAddress {
 		return Unknown
@@ -92,8 +96,14 @@ func CheckBATV(recipient string, keys []BATVKey, now time.Time) Outcome {
 	if key == nil {
 		return Unknown
 	}
-	if !key.signed(tag, plain+domain) {
+	came := plain + domain
+	casings, told := casingsOf(came, senders)
+	switch {
+	case key.signed(tag, casings):
+	case told || came != strings.ToLower(came) && came != strings.ToUpper(came):
 		return Holds
+	default:
+		return Unknown
 	}
 	expiry := int(tag[1]-'0')*100 + int(tag[2]-'0')*10 + int(tag[3]-'0')
 	switch left := (expiry - epochDay(now)%batvDays + batvDays) % batvDays; {
@@ -105,12 +115,49 @@ func CheckBATV(recipient string, keys []BATVKey, now time.Time) Outcome {
 	return Holds
 }
 
-// signed compares the tag with what the key makes of the address, in the case
-// that it came in, and in lower case, since some that send bounces change it.
-func (k BATVKey) signed(tag, address string) bool {
+// casingsOf returns how an address may have been written when it was signed: as it
+// came, in small letters, and as the senders have it, whose case can differ in
+// the local part and in the domain. told says that one of them is this address.
+func casingsOf(came string, senders []string) (casings []string, told bool) {
+	locals, domains := []string{}, []string{}
+	add := func(address string) {
+		at := strings.LastIndexByte(address, '@')
+		locals, domains = append(locals, address[:at]), append(domains, address[at:])
+	}
+	add(came)
+	add(strings.ToLower(came))
+	for _, sender := range senders {
+		sender = untagged(strings.Trim(strings.TrimSpace(sender), "<>"))
+		if len(sender) == len(came) && strings.EqualFold(sender, came) {
+			told = true
+			add(sender)
+		}
+	}
+	for _, local := range locals {
+		for _, domain := range domains {
+			casings = append(casings, local+domain)
+		}
+	}
+	return casings, told
+}
+
+// untagged returns an address without the prvs tag that it may have.
+func untagged(address string) string {
+	if len(address) < 5 || !strings.EqualFold(address[:5], "prvs=") {
+		return address
+	}
+	if _, plain, ok := strings.Cut(address[5:], "="); ok {
+		return plain
+	}
+	return address
+}
+
+// signed reports whether the tag is the key's for one of the casings.
+func (k BATVKey) signed(tag string, casings []string) bool {
 	got := []byte(strings.ToLower(tag[4:]))
-	return hmac.Equal(got, []byte(k.mac(tag[1:4], address))) ||
-		hmac.Equal(got, []byte(k.mac(tag[1:4], strings.ToLower(address))))
+	return slices.ContainsFunc(casings, func(address string) bool {
+		return hmac.Equal(got, []byte(k.mac(tag[1:4], address)))
+	})
 }
 
 func digits(s string) bool {

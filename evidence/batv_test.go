@@ -32,27 +32,38 @@ func TestBATVWithExim(t *testing.T) {
 		name, rcpt string
 		at         time.Time
 		want       evidence.Outcome
+		senders    []string
 	}{
-		{"valid", "prvs=3786837197=jane@real.example", at, evidence.Refuted},
-		{"the case was changed on the way", "PRVS=3786837197=JANE@real.EXAMPLE", at, evidence.Refuted},
-		{"the second key", "prvs=0786ce3661=jane+news@real.example", at, evidence.Refuted},
-		{"on its last day", "prvs=3786837197=jane@real.example", at.Add(7 * day), evidence.Refuted},
-		{"expired lately", "prvs=3786837197=jane@real.example", at.Add(8 * day), evidence.Unknown},
-		{"expired long ago", "prvs=3786837197=jane@real.example", at.Add(15 * day), evidence.Holds},
-		{"no tag", "jane@real.example", at, evidence.Holds},
-		{"a wrong tag", "prvs=3786837198=jane@real.example", at, evidence.Holds},
-		{"the tag of somebody else", "prvs=3786837197=john@real.example", at, evidence.Holds},
-		{"another day", "prvs=3787837197=jane@real.example", at, evidence.Holds},
-		{"a key that is not known", "prvs=4786837197=jane@real.example", at, evidence.Unknown},
-		{"no tag at all behind the word", "prvs=jane@real.example", at, evidence.Holds},
-		{"letters for a day", "prvs=3xyz837197=jane@real.example", at, evidence.Holds},
-		{"forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", at, evidence.Unknown},
-		{"of a list", "list-bounces+joe=other.example@real.example", at, evidence.Unknown},
-		{"no address", "jane", at, evidence.Unknown},
-		{"nothing", "", at, evidence.Unknown},
+		{"valid", "prvs=3786837197=jane@real.example", at, evidence.Refuted, nil},
+		{"the case was changed on the way", "PRVS=3786837197=JANE@real.EXAMPLE", at, evidence.Refuted, nil},
+		{"the second key", "prvs=0786ce3661=jane+news@real.example", at, evidence.Refuted, nil},
+		{"on its last day", "prvs=3786837197=jane@real.example", at.Add(7 * day), evidence.Refuted, nil},
+		{"expired lately", "prvs=3786837197=jane@real.example", at.Add(8 * day), evidence.Unknown, nil},
+		{"expired long ago", "prvs=3786837197=jane@real.example", at.Add(15 * day), evidence.Holds, nil},
+		{"no tag", "jane@real.example", at, evidence.Holds, nil},
+		{"a wrong tag", "prvs=3786837198=jane@real.example", at, evidence.Holds, []string{"jane@real.example"}},
+		{"the tag of somebody else", "prvs=3786837197=john@real.example", at, evidence.Holds, []string{"john@real.example"}},
+		{"another day", "prvs=3787837197=jane@real.example", at, evidence.Holds, []string{"jane@real.example"}},
+		{"a key that is not known", "prvs=4786837197=jane@real.example", at, evidence.Unknown, nil},
+		{"no tag at all behind the word", "prvs=jane@real.example", at, evidence.Holds, nil},
+		{"letters for a day", "prvs=3xyz837197=jane@real.example", at, evidence.Holds, nil},
+		{"forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", at, evidence.Unknown, nil},
+		{"of a list", "list-bounces+joe=other.example@real.example", at, evidence.Unknown, nil},
+		{"no address", "jane", at, evidence.Unknown, nil},
+		{"nothing", "", at, evidence.Unknown, nil},
+		{"a wrong tag, and nothing came back of the address", "prvs=3786837198=jane@real.example", at, evidence.Unknown, []string{"", "<>", "info@trap.example"}},
+		{"a wrong tag of an address in capitals", "prvs=3786837198=JANE@REAL.EXAMPLE", at, evidence.Unknown, nil},
+		{"a wrong tag of an address that kept its case", "prvs=3786837198=Jane@real.example", at, evidence.Holds, nil},
+		// Exim made it for Jane@Real.example.
+		{"as it was signed", "prvs=37861c32e0=Jane@Real.example", at, evidence.Refuted, nil},
+		{"in small letters", "prvs=37861c32e0=jane@real.example", at, evidence.Unknown, nil},
+		{"in small letters, but for the Return-Path", "prvs=37861c32e0=jane@real.example", at, evidence.Refuted, []string{"<Jane@Real.example>"}},
+		{"in small letters, but for the Return-Path with its tag", "prvs=37861c32e0=jane@real.example", at, evidence.Refuted, []string{"<prvs=37861c32e0=Jane@Real.example>"}},
+		{"the domain in small letters, the rest in the From field", "prvs=37861c32e0=jane@real.example", at, evidence.Refuted, []string{"Jane@real.example", "jane@Real.example"}},
+		{"in capitals", "PRVS=37861C32E0=JANE@REAL.EXAMPLE", at, evidence.Refuted, []string{"Jane@Real.example"}},
 	}
 	for _, tt := range tests {
-		if got := evidence.CheckBATV(tt.rcpt, keys, tt.at); got != tt.want {
+		if got := evidence.CheckBATV(tt.rcpt, keys, tt.at, tt.senders...); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}

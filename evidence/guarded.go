@@ -140,7 +140,7 @@ func (g *Guarded) proofs(m *Message, recipient string, passed bool, known Known,
 		case Unknown, Fails:
 		}
 	}
-	note(listing.ProofBATV, CheckBATV(recipient, g.BATV, now))
+	note(listing.ProofBATV, CheckBATV(recipient, g.BATV, now, m.senders()...))
 	if g.Relays {
 		note(listing.ProofRelays, m.Original.bypassed(passed))
 	}
@@ -151,6 +151,16 @@ func (g *Guarded) proofs(m *Message, recipient string, passed bool, known Known,
 		note(listing.ProofDKIM, m.Original.signedBy(g.Domains, known.DKIM))
 	}
 	return holds, signs
+}
+
+// senders returns how the original's sender is written in what came back.
+func (m *Message) senders() []string {
+	_, from := splitFrom(m.Original.From)
+	out := []string{m.Original.ReturnPath, from}
+	if m.DSN != nil {
+		out = append(out, untyped(m.DSN.Extension("x-", "-sender")))
+	}
+	return out
 }
 
 // complete reports whether the header came back with all that shows where the

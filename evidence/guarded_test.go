@@ -32,6 +32,10 @@ func TestGuarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mixed, err := evidence.SignBATV("Jane@Real.example", batvKey, now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	batv := evidence.Guarded{BATV: []evidence.BATVKey{batvKey}}
 	relays := evidence.Guarded{Relays: true}
 	ids := evidence.Guarded{MessageID: idMark}
@@ -47,7 +51,9 @@ func TestGuarded(t *testing.T) {
 	}{
 		{"batv: no tag", "jane@real.example", spam, batv, "batv", "", ""},
 		{"batv: a tag of ours", tagged, spam, batv, "", "batv", evidence.ReasonGenuine},
-		{"batv: a wrong tag", strings.Replace(tagged, "prvs=3", "prvs=3", 1)[:9] + "000000=jane@real.example", spam, batv, "batv", "", ""},
+		{"batv: a wrong tag", tagged[:9] + "000000=jane@real.example", "Return-Path: <jane@real.example>\n" + spam, batv, "batv", "", ""},
+		{"batv: a wrong tag, and nothing of the sender", tagged[:9] + "000000=jane@real.example", spam, batv, "", "", evidence.ReasonNoProof},
+		{"batv: a tag whose address lost its case", strings.ToLower(mixed), strings.Replace(spam, "info@trap.example", "Jane <Jane@Real.example>", 1), batv, "", "batv", evidence.ReasonGenuine},
 		{"batv: forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", spam, batv, "", "", evidence.ReasonNoProof},
 		{"batv: of another domain", "jane@other.example", spam, batv, "", "", evidence.ReasonNoProof},
 		{"relays: not passed", "jane@real.example", spam, relays, "relays", "", ""},
