@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -94,6 +95,25 @@ func (m *MessageIDMark) check(id string) Outcome {
 	return Holds
 }
 
+// checkAll tells whether the original has an identity of the reporter's. Where
+// nothing came back, there are those that the answer refers to, of a whole
+// conversation perhaps: then one of the reporter's domain shows nothing.
+func (m *MessageIDMark) checkAll(o *Original) Outcome {
+	if len(o.answered) == 0 {
+		return m.check(o.MessageID)
+	}
+	outcome := Holds
+	for _, id := range o.answered {
+		if m.check(id) == Refuted {
+			return Refuted
+		}
+		if foldContains(m.Domains, id[strings.LastIndexByte(id, '@')+1:]) {
+			outcome = Unknown
+		}
+	}
+	return outcome
+}
+
 func foldContains(names []string, name string) bool {
 	for _, n := range names {
 		if strings.EqualFold(strings.TrimSuffix(n, "."), name) {
@@ -130,7 +150,7 @@ func (g *Guarded) validate() error {
 
 // proofs looks for every proof in a message to a guarded recipient, and for the
 // signs that it answers mail of the reporter after all.
-func (g *Guarded) proofs(m *Message, recipient string, passed bool, known Known, now time.Time) (holds, signs listing.ProofSet) {
+func (g *Guarded) proofs(m *Message, recipient string, bypassed Outcome, known Known, now time.Time) (holds, signs listing.ProofSet) {
 	note := func(proof listing.Proof, o Outcome) {
 		switch o {
 		case Holds:
@@ -142,13 +162,20 @@ func (g *Guarded) proofs(m *Message, recipient string, passed bool, known Known,
 	}
 	note(listing.ProofBATV, CheckBATV(recipient, g.BATV, now, m.senders()...))
 	if g.Relays {
-		note(listing.ProofRelays, m.Original.bypassed(passed))
+		note(listing.ProofRelays, bypassed)
 	}
+	// What others wrote was forwarded in the name of such an address.
+	local, _, _ := splitAddress(recipient)
+	foreign := derived(untagged(local))
 	if g.MessageID != nil {
-		note(listing.ProofMessageID, g.MessageID.check(m.Original.MessageID))
+		if o := g.MessageID.checkAll(&m.Original); o != Holds || !foreign {
+			note(listing.ProofMessageID, o)
+		}
 	}
 	if g.DKIM {
-		note(listing.ProofDKIM, m.Original.signedBy(g.Domains, known.DKIM))
+		if o := m.Original.signedBy(g.Domains, known.DKIM); o != Holds || !foreign {
+			note(listing.ProofDKIM, o)
+		}
 	}
 	return holds, signs
 }
@@ -169,13 +196,14 @@ func (o *Original) complete() bool {
 	return len(o.Trail) > 0 && o.From != "" && o.Date != "" && o.MessageID != ""
 }
 
-// bypassed tells whether the original never went through the relays. passed
-// says that a line of its trail names one.
-func (o *Original) bypassed(passed bool) Outcome {
-	switch {
-	case passed:
+// bypassed tells whether the original never went through the relays. That takes
+// a trail which shows where it came from instead: one of private addresses alone
+// can begin behind a gateway of theirs.
+func (o *Original) bypassed(relays, listable []netip.Prefix) Outcome {
+	switch passed := o.passed(relays); {
+	case passed == Refuted:
 		return Refuted
-	case !o.complete():
+	case passed == Unknown || !o.complete():
 		return Unknown
 	}
 	for _, line := range o.Trail {
@@ -184,7 +212,12 @@ func (o *Original) bypassed(passed bool) Outcome {
 			return Unknown
 		}
 	}
-	return Holds
+	for _, addr := range believable(o.Trail) {
+		if _, special := listing.IsSpecial(addr, listable); !special {
+			return Holds
+		}
+	}
+	return Unknown
 }
 
 // signedBy tells whether the original carries a signature of the domains.
@@ -206,7 +239,7 @@ func (o *Original) signatures(domains []string) []string {
 	for _, value := range o.Header.Values("DKIM-Signature") {
 		for tag := range strings.SplitSeq(value, ";") {
 			name, d, ok := strings.Cut(tag, "=")
-			if ok && strings.TrimSpace(name) == "d" && ofDomain(strings.TrimSpace(d), domains) {
+			if ok && strings.TrimSpace(name) == "d" && OfDomain(strings.TrimSpace(d), domains) {
 				found = append(found, value)
 			}
 		}
@@ -214,8 +247,8 @@ func (o *Original) signatures(domains []string) []string {
 	return found
 }
 
-// ofDomain reports whether name is one of the domains, or lies below one.
-func ofDomain(name string, domains []string) bool {
+// OfDomain reports whether name is one of the domains, or lies below one.
+func OfDomain(name string, domains []string) bool {
 	name = normalDomain(name)
 	for _, d := range domains {
 		d = normalDomain(d)

@@ -42,6 +42,7 @@ func TestGuarded(t *testing.T) {
 	domainOnly := evidence.Guarded{MessageID: &evidence.MessageIDMark{Domains: []string{"mail.real.example", "real.example"}}}
 	everything := evidence.Guarded{BATV: batv.BATV, Relays: true, MessageID: idMark, DKIM: true}
 	ours := "Received: from mx.real.example (mx.real.example [203.0.113.5]) by bounces.example (Postfix) id 2; Sat, 21 Nov 2026 09:59:50 +0000\n" + spam
+	forgedTrail := spam + "Received: from mx.real.example ([203.0.113.5]) by x.example with ESMTP id 7; Sat, 21 Nov 2026 09:59:30 +0000\n"
 	withID := func(id string) string { return strings.Replace(spam, "spam@pool.example", id, 1) }
 	tests := []struct {
 		name, rcpt, original string
@@ -58,6 +59,10 @@ func TestGuarded(t *testing.T) {
 		{"batv: of another domain", "jane@other.example", spam, batv, "", "", evidence.ReasonNoProof},
 		{"relays: not passed", "jane@real.example", spam, relays, "relays", "", ""},
 		{"relays: passed", "jane@real.example", ours, relays, "", "relays", evidence.ReasonGenuine},
+		{"relays: passed, by the word of the spam itself", "jane@real.example", forgedTrail, relays, "", "", evidence.ReasonNoProof},
+		{"relays: passed by the word of the spam, which another proof beats", "jane@real.example", forgedTrail, everything, "batv,message-id", "", ""},
+		{"relays: a trail of private addresses", "jane@real.example", strings.ReplaceAll(strings.ReplaceAll(spam, "198.51.100.9", "10.0.0.9"), "pool.example", "localhost"), relays, "", "", evidence.ReasonNoProof},
+		{"relays: a trail of shared addresses", "jane@real.example", strings.ReplaceAll(spam, "198.51.100.9", "100.64.0.9"), relays, "", "", evidence.ReasonNoProof},
 		{"relays: a trail with a hole", "jane@real.example", "Received: from x by bounces.example with SMTP id 2\n" + spam, relays, "", "", evidence.ReasonNoProof},
 		{"relays: headers that are cut off", "jane@real.example", strings.Replace(spam, "Message-ID", "X-Cut", 1), relays, "", "", evidence.ReasonNoProof},
 		{"relays: no trail", "jane@real.example", "From: info@trap.example\nMessage-ID: <1@x.example>\nDate: Sat, 21 Nov 2026 09:59:40 +0000\nSubject: x\n", relays, "", "", evidence.ReasonNoProof},
@@ -69,6 +74,10 @@ func TestGuarded(t *testing.T) {
 		{"message-id: cut off", "jane@real.example", strings.Replace(spam, "Message-ID", "X-Cut", 1), ids, "", "", evidence.ReasonNoProof},
 		{"message-id: by the domain, of somebody else", "jane@real.example", spam, domainOnly, "message-id", "", ""},
 		{"message-id: by the domain, which shows nothing", "jane@real.example", withID("x@REAL.example"), domainOnly, "", "", evidence.ReasonNoProof},
+		{"message-id: of whoever wrote what was forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", spam, ids, "", "", evidence.ReasonNoProof},
+		{"message-id: of whoever wrote to the list", "list-bounces+joe=other.example@real.example", spam, ids, "", "", evidence.ReasonNoProof},
+		{"message-id: of somebody else, to an address with a tag", tagged, spam, ids, "message-id", "", ""},
+		{"message-id: ours, forwarded", "SRS0=HHHH=TT=other.example=joe@real.example", withID(idMark.Sign("E1tDxyz", "real.example")), ids, "", "message-id", evidence.ReasonGenuine},
 		{"dkim: only headers came back", "jane@real.example", spam, evidence.Guarded{DKIM: true}, "", "", evidence.ReasonNoProof},
 		{"all that can be told", "jane@real.example", spam, everything, "batv,relays,message-id", "", ""},
 		{"one sign beats the proofs", tagged, spam, everything, "relays,message-id", "batv", evidence.ReasonGenuine},
@@ -91,6 +100,39 @@ func TestGuarded(t *testing.T) {
 				t.Errorf("verdict %s with reason %q", f.Verdict, f.Reason)
 			}
 		})
+	}
+}
+
+// TestAnswered: an automatic reply returns nothing and refers to a conversation, of
+// which one message of ours shows that it answers us.
+func TestAnswered(t *testing.T) {
+	t.Parallel()
+	ours, forged := idMark.Sign("E1tDxyz", "real.example"), "E1tDxyz.0123456789@real.example"
+	tests := []struct {
+		name, fields  string
+		sent          sentMail
+		proofs, signs string
+	}{
+		{"nothing", "", nil, "", ""},
+		{"somebody else's", "In-Reply-To: <1@other.example>\nReferences: <2@other.example> <1@other.example>\n", nil, "message-id", ""},
+		{"ours", "In-Reply-To: <" + ours + ">\n", nil, "", "message-id"},
+		{"ours in References", "In-Reply-To: <1@other.example>\nReferences: <1@other.example>\n <" + ours + "> <2@other.example>\n", nil, "", "message-id"},
+		{"ours, and not the last", "References: <" + ours + "><2@other.example>\n", nil, "", "message-id"},
+		{"one of our domain without a tag, and another", "In-Reply-To: <1@other.example>\nReferences: <" + forged + ">\n", nil, "", ""},
+		{"one in the log", "In-Reply-To: <1@other.example>\nReferences: <2@other.example>\n", sentMail{"2@other.example"}, "message-id", "sent-message-id"},
+	}
+	for _, tt := range tests {
+		marks := evidence.Guarded{MessageID: idMark}
+		if tt.sent != nil {
+			marks.Sent = tt.sent
+		}
+		f := guarded(t, marks).Judge(evidence.Report{
+			Reporter: "local", Received: now, Envelope: evidence.Envelope{Recipients: []string{"jane@real.example"}},
+			Raw: []byte(direct + tt.fields + "From: joe@other.example\nTo: jane@real.example\nAuto-Submitted: auto-replied (vacation)\nSubject: out of office\n\nI am on vacation.\n"),
+		}, now)
+		if got := [2]string{strings.Join(f.Proofs, ","), strings.Join(f.Signs, ",")}; got != [2]string{tt.proofs, tt.signs} {
+			t.Errorf("%s: proofs and signs %q, %s", tt.name, got, f.Class)
+		}
 	}
 }
 

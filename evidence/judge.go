@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"backscatter/listing"
@@ -230,7 +231,7 @@ func (c *Case) ownSigns() (signs []string) {
 		signs = append(signs, "srs")
 	}
 	if log := c.guarded.Sent; log != nil {
-		if log.Has(c.message.Original.MessageID) {
+		if o := &c.message.Original; log.Has(o.MessageID) || slices.ContainsFunc(o.answered, log.Has) {
 			signs = append(signs, "sent-message-id")
 		}
 		if log.Has(c.recipient) { // it answers an envelope sender of one message (VERP)
@@ -243,12 +244,12 @@ func (c *Case) ownSigns() (signs []string) {
 // proofs returns the proofs that hold, and the signs that the original was the
 // reporter's own mail.
 func (c *Case) proofs(known Known) (holds, signs listing.ProofSet) {
-	passed := c.message.passed(c.reporter.Relays)
-	if passed {
+	bypassed := c.message.Original.bypassed(c.reporter.Relays, c.judge.config.Listable)
+	if bypassed == Refuted {
 		signs = listing.ProofSetOf(listing.ProofRelays)
 	}
 	if c.guarded != nil {
-		more, ours := c.guarded.proofs(c.message, c.recipient, passed, known, c.now)
+		more, ours := c.guarded.proofs(c.message, c.recipient, bypassed, known, c.now)
 		holds, signs = more, signs|ours
 	}
 	if c.trap {

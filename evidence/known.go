@@ -28,7 +28,7 @@ type DKIMQuestion struct {
 // Known is the answers. The zero value knows nothing, which never counts.
 type Known struct {
 	SPFFails bool    // SPF says "fail" for the origin
-	DKIM     Outcome // Refuted: one verifies. Holds: none does, though all could be tried
+	DKIM     Outcome // Refuted: one verifies
 }
 
 // Questions returns what must be looked up for a case. There is nothing to ask

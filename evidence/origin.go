@@ -7,15 +7,23 @@ import (
 	"backscatter/listing"
 )
 
+// believed returns how many lines of the trail can be believed: from the newest
+// down for as long as each line was written by the host that the line above
+// names. The rest is what the sender wrote.
+func believed(lines []Received) int {
+	for i := 1; i < len(lines); i++ {
+		if !follows(lines[i-1], lines[i]) {
+			return i
+		}
+	}
+	return len(lines)
+}
+
 // believable returns the public address furthest back in the trail that can be
-// believed: from the newest line down for as long as each line was written by
-// the host that the line above names. The rest is what the sender wrote.
+// believed.
 func believable(lines []Received) []netip.Addr {
 	var oldest netip.Addr
-	for i, line := range lines {
-		if i > 0 && !follows(lines[i-1], line) {
-			break
-		}
+	for _, line := range lines[:believed(lines)] {
 		if line.Addr.IsValid() && !private(line.Addr) {
 			oldest = line.Addr
 		}

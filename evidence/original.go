@@ -21,10 +21,11 @@ type Original struct {
 	ReturnPath string // with its brackets, so that "<>" differs from none
 	Trail      []Received
 
-	quoted  bool         // found in the text, not in a part
-	raw     []byte       // all that came back of it, still encoded; nil when a budget cut it
-	whole   bool         // raw is the original as it was, with nothing changed
-	origins []netip.Addr // where it came from, the most trustworthy first
+	quoted   bool         // found in the text, not in a part
+	raw      []byte       // all that came back of it, still encoded; nil when a budget cut it
+	whole    bool         // raw is the original as it was, with nothing changed
+	answered []string     // what an answer without an original refers to
+	origins  []netip.Addr // where it came from, the most trustworthy first
 }
 
 // digest fills in what is derived from the parts.
@@ -47,7 +48,7 @@ func (m *Message) digest() {
 	}
 	o.describe()
 	if o.MessageID == "" && o.Returned == ReturnedNone {
-		o.MessageID = m.answeredID()
+		o.MessageID, o.answered = m.answeredID(), m.answeredIDs()
 	}
 	o.origins = append(o.origins, m.toldOrigins()...)
 	if addr, ok := bracketed("[" + strings.Trim(o.Header.Get("X-Originating-IP"), "[] ") + "]"); ok && addr.IsValid() {
@@ -82,6 +83,23 @@ func (m *Message) answeredID() string {
 		return ""
 	}
 	return messageID(references[len(references)-1])
+}
+
+// maxAnswered bounds the identities of a conversation that are looked at.
+const maxAnswered = 100
+
+// answeredIDs returns all identities that an automatic reply refers to: its
+// In-Reply-To names one, and References a conversation, in an order that programs
+// differ in.
+func (m *Message) answeredIDs() (ids []string) {
+	for _, name := range []string{"In-Reply-To", "References"} {
+		for _, id := range strings.FieldsFunc(m.Header.Get(name), func(c rune) bool { return strings.ContainsRune(" \t<>,", c) }) {
+			if strings.Contains(id, "@") && len(ids) < maxAnswered {
+				ids = append(ids, printable(id, maxAddress))
+			}
+		}
+	}
+	return ids
 }
 
 // messageID returns the first identity in a field, without angle brackets.

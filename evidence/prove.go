@@ -55,16 +55,21 @@ func (h *Header) above(line int) []field {
 	return nil
 }
 
-// passed reports whether the original went through one of the relays: a host
-// in its trail saw one connect, and says who it is itself. Loopback addresses
-// are in everybody's trail and tell nothing.
-func (m *Message) passed(relays []netip.Prefix) bool {
-	for _, line := range m.Original.Trail {
+// passed tells whether the original went through one of the relays ([Refuted]): a
+// host in its trail saw one connect, and says who it is itself. A line that its
+// sender can have written leaves that [Unknown]. Loopback addresses are in
+// everybody's trail and tell nothing.
+func (o *Original) passed(relays []netip.Prefix) Outcome {
+	sure := believed(o.Trail)
+	for i, line := range o.Trail {
 		if line.Addr.IsValid() && !line.Addr.IsLoopback() && line.By != "" && contains(relays, line.Addr) {
-			return true
+			if i < sure {
+				return Refuted
+			}
+			return Unknown
 		}
 	}
-	return false
+	return Fails
 }
 
 // double reports whether the original itself has a null sender: it is a bounce
