@@ -1,6 +1,7 @@
 package zonefile_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -138,6 +139,51 @@ func TestCopyRefuses(t *testing.T) {
 	m.Settings = nil
 	if _, err := m.Load(d.dir); err == nil || !strings.Contains(err.Error(), "settings") {
 		t.Errorf("without settings: %v", err)
+	}
+}
+
+// What no list may have is refused though its bytes are those of the manifest: a
+// publisher may have faults, and a manifest without a signature be anybody's.
+func TestCopyRefusesWhatNoListHas(t *testing.T) {
+	t.Parallel()
+	const points = "has not the test points"
+	for _, c := range []struct {
+		format    zonefile.Format
+		old, text string
+		entries   int // more than were published
+		want      string
+	}{
+		{zonefile.IP4Set, "\n127.0.0.2\n", "\n", 0, points},
+		{zonefile.IP4Set, "\n!127.0.0.1\n", "\n", 0, points},
+		{zonefile.IP4Set, "\n!127.0.0.1\n", "\n!127.0.0.10\n", 0, points},
+		{zonefile.IP4Set, "\n127.0.0.3\n", "\n127.0.0.1\n", 0, "127.0.0.1 is listed, and must not be"},
+		{zonefile.IP4Set, "\n192.0.2.66\n", "\n127.0.0.2\n", 0, "127.0.0.2 is listed, and must not be"},
+		{zonefile.IP4Set, "\n192.0.2.66\n", "\n192.0.2.66\n192.0.2.66\n", 1, "1 entries are there twice"},
+		{zonefile.IP4Set, "\n192.0.2.66\n", "\n192.0.2.66\n192.0.2.68\n", 0, "has 14 entries, not the 13 of the manifest"},
+		{zonefile.IP4Set, ":127.0.0.3:$1$ backscatter: test point", ":127.0.0.6:$1$ backscatter: test point", 0, "127.0.0.3 is listed, and must not be"},
+		{zonefile.IP6Trie, "\n::ffff:7f00:2 ", "\n#", 0, points},
+		{zonefile.IP6Trie, "\n::ffff:7f00:2 ", "\n::ffff:7f00:1 ", 0, "127.0.0.1 is listed, and must not be"},
+		{zonefile.IP6Trie, "\n2001:db8:1:2::/64 ", "\n::ffff:c000:0242/128 ", 0, "no prefix that can be listed"},
+	} {
+		d := newDesk(t, sample(), zonefile.IP4Set, zonefile.IP6Trie)
+		must(d.Publish(made))(t)
+		m := must(zonefile.ReadManifest(d.dir))(t)
+		name := c.format.File(testZone())
+		text := strings.Replace(d.files(t)[name], c.old, c.text, 1)
+		if text == d.files(t)[name] {
+			t.Fatalf("%s has no %q", name, c.old)
+		}
+		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for i, f := range m.Files {
+			if f.Name == name {
+				m.Files[i] = zonefile.ManifestFile{Name: name, SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(text))), Size: int64(len(text)), Entries: f.Entries + c.entries}
+			}
+		}
+		if _, err := m.Load(d.dir); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %q for %q: %v, want %q", name, c.text, c.old, err, c.want)
+		}
 	}
 }
 
