@@ -50,6 +50,8 @@ type Explanation struct {
 	Events       []Event    `json:"events"`                  // the newest of them, newest first
 	History      []Past     `json:"history"`                 // listings that ended, newest first
 	Sequence     uint64     `json:"sequence"`                // of what is published
+
+	traps []string // addresses and domains, see [Settings]
 }
 
 // Event is one observation as an explanation tells it.
@@ -93,7 +95,7 @@ func (s *Store) explain(k Key, addr netip.Addr, p netip.Prefix) (x Explanation, 
 	x = Explanation{Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{}}
 	err = s.view(func(tx *bolt.Tx, now time.Time) error {
 		snap := s.Snapshot()
-		x.Sequence, x.Retired = snap.Sequence(), snap.Decommissioned()
+		x.Sequence, x.Retired, x.traps = snap.Sequence(), snap.Decommissioned(), s.settings.Load().Traps
 		entry, listed := snap.Lookup(p.Addr())
 		x.Listed = listed && (covers(entry.Prefix, p) || covers(p, entry.Prefix))
 		if !x.Listed {
@@ -201,9 +203,10 @@ func decisionOf(tx *bolt.Tx, number uint64) (Decision, bool) {
 }
 
 // Public returns the explanation without what would give away a trap, a
-// recipient, a reporter or an operator.
+// recipient, a reporter or an operator. What an operator gave for a reason is meant
+// for the audit, and may name any of them.
 func (x Explanation) Public() Explanation {
-	x.Operator = ""
+	x.Operator, x.Reason = "", ""
 	if x.Exempt != nil {
 		x.Exempt = &Exemption{Prefix: x.Exempt.Prefix, Until: x.Exempt.Until}
 	}
@@ -217,6 +220,7 @@ func (x Explanation) Public() Explanation {
 		x.History[i].Why = ""
 	}
 	events := make([]Event, 0, len(x.Events))
+	traps := x.quoted()
 	for _, e := range x.Events {
 		t := e.Traces
 		public := Event{
@@ -230,12 +234,33 @@ func (x Explanation) Public() Explanation {
 			&public.Traces.MessageID, &public.Traces.QueueID, &public.Traces.ReportingMTA,
 			&public.Traces.Status, &public.Traces.Diagnostic, &public.Traces.HELO, &public.Traces.PTR,
 		} {
-			*text = withhold(*text, e.TrapDomain)
+			for _, trap := range append(traps, e.TrapDomain) {
+				*text = withhold(*text, trap)
+			}
 		}
 		events = append(events, public)
 	}
 	x.Events = events
 	return x
+}
+
+// quoted returns the traps that the events name anywhere. There may be very many
+// traps, and hosts name few of them.
+func (x *Explanation) quoted() (traps []string) {
+	var all strings.Builder
+	for _, e := range x.Events {
+		t := e.Traces
+		for _, text := range []string{t.MessageID, t.QueueID, t.ReportingMTA, t.Status, t.Diagnostic, t.HELO, t.PTR} {
+			all.WriteString(strings.ToLower(text))
+			all.WriteByte('\n')
+		}
+	}
+	for _, trap := range x.traps {
+		if strings.Contains(all.String(), strings.ToLower(trap)) {
+			traps = append(traps, trap)
+		}
+	}
+	return slices.Clip(traps)
 }
 
 // withheld stands where an address of a trap stood: hosts like to quote in

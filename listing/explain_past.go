@@ -41,7 +41,10 @@ func (s *Store) ExplainKeyAt(k Key, at time.Time) (Explanation, error) {
 }
 
 func (s *Store) explainAt(k Key, addr netip.Addr, p netip.Prefix, at time.Time) (x Explanation, err error) {
-	x = Explanation{At: at.UTC().Truncate(time.Second), Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{}}
+	x = Explanation{
+		At: at.UTC().Truncate(time.Second), Address: addr, Key: k, Classes: []Class{}, Events: []Event{}, History: []Past{},
+		traps: s.settings.Load().Traps,
+	}
 	err = s.view(func(tx *bolt.Tx, now time.Time) error {
 		if x.At.After(now) {
 			return fmt.Errorf("explain %s at %s: %w", k, x.At.Format(time.RFC3339), ErrFuture)

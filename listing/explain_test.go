@@ -16,6 +16,7 @@ func TestPublicExplanation(t *testing.T) {
 	t.Parallel()
 	settings := eager()
 	settings.Reporters = append(settings.Reporters, listing.Reporter{Name: "reporter-7", Organisation: "organisation-7"})
+	settings.Traps = []string{"other-7.example", "left@elsewhere.example", "none.example"}
 	settings.BuiltIn = []listing.Exemption{{Prefix: netip.MustParsePrefix("198.51.100.25/32"), Reason: "a relay of reporter-7"}}
 	s := open(t, t.TempDir()+"/listing.db", settings)
 	for n, source := range []string{"192.0.2.66", "198.51.100.25"} {
@@ -23,11 +24,12 @@ func TestPublicExplanation(t *testing.T) {
 		o.Reporter, o.Organisation, o.Sensor, o.TrapDomain = "reporter-7", "organisation-7", "sensor-7", "Trap-7.example"
 		o.Traces.Diagnostic = "smtp; 550 no mail from <Secret@TRAP-7.example>, nor secret@trap-7.example"
 		o.Traces.MessageID = "<77.secret@trap-7.example>"
+		o.Traces.Status = "5.1.1 (for ann@Other-7.example and LEFT@elsewhere.example)"
 		o.Traces.FailedDomain, o.Traces.URLHosts = "failed-7.example", []string{"url-7.example"}
 		s.observe(o)
 	}
 	o := operator
-	o.By.Name = "operator-7"
+	o.By.Name, o.Reason = "operator-7", "reporter-7 says so"
 	if _, err := s.List(t.Context(), o, []listing.Manual{{Key: key(t, "192.0.2.66")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func TestPublicExplanation(t *testing.T) {
 		if !strings.Contains(string(full), "reporter-7") || !strings.Contains(string(full), "Trap-7.example") {
 			t.Errorf("the operator's form tells too little: %s", full)
 		}
-		for _, secret := range []string{"-7", "secret", id(0).String(), id(1).String()} {
+		for _, secret := range []string{"-7", "secret", "ann@", "left@", id(0).String(), id(1).String()} {
 			if strings.Contains(strings.ToLower(string(public)), secret) {
 				t.Errorf("%s: the public form gives away %q: %s", source, secret, public)
 			}

@@ -81,6 +81,7 @@ type Settings struct {
 	Probation Probation // of reporters that are enrolled by command
 	Journal   Keep      // how much of the journal is kept
 	Headers   KeepHeaders
+	Traps     []string // addresses and domains, which the public must not learn of
 	// Published is the digest of the zones' published settings (names, TTLs,
 	// texts): when it changes, the serial moves and the journal is cut.
 	Published [32]byte

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -95,6 +96,9 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 	}
 	for _, r := range c.Reporters {
 		settings.Reporters = append(settings.Reporters, listing.Reporter{Name: r.Name, Organisation: r.Organisation, Weight: r.Weight})
+	}
+	for _, t := range c.Traps {
+		settings.Traps = append(settings.Traps, cmp.Or(t.Domain, t.Address))
 	}
 	settings.BuiltIn = c.builtIn(own)
 	return settings, nil

@@ -168,7 +168,7 @@ func hostile() listing.Explanation {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	return listing.Explanation{
 		Listed: true, Class: listing.ClassBounce, Classes: []listing.Class{listing.ClassBounce}, Code: "127.0.0.2", By: listing.ByEvidence,
-		Reason: attack, Operator: "secret-operator", Since: at, Until: at.Add(time.Hour),
+		Reason: "secret-reason", Operator: "secret-operator", Since: at, Until: at.Add(time.Hour),
 		Observations: 1, First: at, Last: at,
 		Exempt: &listing.Exemption{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Reason: "secret-exemption", By: "secret-operator"},
 		Events: []listing.Event{{
