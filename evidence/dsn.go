@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -83,6 +84,12 @@ func parseDSN(body []byte) *DSN {
 // not a diagnostic that goes on ("host: 550 …").
 func dsnField(name []byte) bool {
 	return bytes.IndexByte(name, '-') > 0 || foldEqual(name, "action") || foldEqual(name, "status")
+}
+
+// tells reports whether the report says of a recipient what became of the message:
+// RFC 3464 §2.3 wants both of action and status, and many lack one.
+func (d *DSN) tells() bool {
+	return slices.ContainsFunc(d.Recipients, func(r DSNRecipient) bool { return r.Action != "" || r.Status != "" })
 }
 
 // end closes the group of one recipient.
@@ -190,7 +197,7 @@ func (m *Message) findDSN() *DSN {
 		}
 	}
 	d := parseDSN([]byte(m.text[at:]))
-	if d == nil || d.Recipients[0].Action == "" && d.Recipients[0].Status == "" {
+	if d == nil || !d.tells() {
 		return nil
 	}
 	return d

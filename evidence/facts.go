@@ -38,6 +38,7 @@ const (
 	unaskedNotice                   // neither an answer in a conversation nor a list's post
 	byPerson                        // a person answers or forwards
 	replying                        // any sign that it answers a message
+	luring                          // a link, no original, and a reporting host that did not send it
 )
 
 // facts returns what holds for the message. null tells that the envelope is
@@ -67,6 +68,7 @@ func (m *Message) facts(null bool) fact {
 	set(reSubject, answeringSubject(m.Header.Get("Subject")))
 	set(anyLinks, m.links > 0)
 	set(htmlLinks, m.html && m.links > 0)
+	set(luring, m.links > 0 && m.Original.Returned == ReturnedNone && !m.reporterAgrees())
 	set(noText, strings.TrimSpace(m.text) == "")
 	set(userAgent, m.Header.Has("User-Agent") || m.Header.Has("X-Newsreader"))
 	set(machineSender, f&machine != 0)
@@ -105,11 +107,30 @@ func (m *Message) structure(set func(fact, bool)) {
 		set(disposition, p.Report == "disposition-notification" || p.Type == "message/disposition-notification")
 		set(tlsReport, p.Report == "tlsrpt" || strings.HasPrefix(p.Type, "application/tlsrpt"))
 	}
-	set(dsnPart, m.DSN != nil && m.DSN.Part)
+	set(dsnPart, m.DSN != nil && m.DSN.Part && m.DSN.tells())
 	set(dsnText, m.DSN != nil && !m.DSN.Part)
 	inPart := m.Original.Returned != ReturnedNone && !m.Original.quoted
 	set(originalPart, inPart)
 	set(originalQuoted, m.Original.Returned != ReturnedNone && m.Original.quoted)
+}
+
+// reporterAgrees reports whether the host that the delivery report names is one by
+// which the message came: at its own site a stranger's report is seldom made.
+// Without trace lines there is the From field.
+func (m *Message) reporterAgrees() bool {
+	if m.DSN == nil {
+		return false
+	}
+	mta := strings.ToLower(strings.TrimSuffix(m.DSN.ReportingMTA, "."))
+	lines := trail(&m.Header)
+	for _, line := range lines {
+		if sameSite(mta, line.PTR) || sameSite(mta, strings.ToLower(line.HELO)) {
+			return true
+		}
+	}
+	_, from := splitFrom(decodeWords(m.Header.Get("From")))
+	_, domain, _ := splitAddress(from)
+	return len(lines) == 0 && sameSite(mta, domain)
 }
 
 // daemonLocals are the local parts that mail systems write with.

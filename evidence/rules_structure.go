@@ -5,7 +5,8 @@ import "backscatter/listing"
 // structureRules are what a message shows without regard to its words, and the
 // general words that mail systems use; none of them knows a product.
 var structureRules = []rule{
-	{"dsn", listing.ClassBounce, decisive, "", all(is(dsnPart), not(is(byPerson)))},
+	{"dsn", listing.ClassBounce, decisive, "", all(is(dsnPart), not(is(byPerson)), not(is(luring)))},
+	{"dsn-with-link", listing.ClassBounce, fingerprint, "", all(is(dsnPart), not(is(byPerson)), is(luring))},
 	{"dsn-in-text", listing.ClassBounce, fingerprint, "", all(is(dsnText))},
 	{"sieve-reject", listing.ClassBounce, decisive, "sieve", all(is(disposition),
 		header("auto-submitted: auto-replied (reject"))},
