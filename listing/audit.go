@@ -60,6 +60,7 @@ type AuditEntry struct {
 	Count    int             `json:"count"`              // how many those are in all
 	Detail   json.RawMessage `json:"detail,omitempty"`
 
+	packed   []byte    // the prefixes as they are stored, where they are many
 	decision *Decision // which the detail tells, if it does
 	previous [sha256.Size]byte
 }

@@ -44,3 +44,22 @@ func TestVerifyNamesAChangedAuditEntry(t *testing.T) {
 		}
 	}
 }
+
+// The audit of an import names the first of many prefixes, and counts them all.
+func TestAuditOfAnImport(t *testing.T) {
+	t.Parallel()
+	const n = 50_000
+	s := start(t)
+	if _, err := s.List(t.Context(), operator, hosts(t, n)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Audit(listing.AuditFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := all[len(all)-1]
+	if last.Count != n || len(last.Prefixes) != 1000 || last.Prefixes[999] != hosts(t, n)[999].Key.Prefix() {
+		t.Errorf("it counts %d, and names %d", last.Count, len(last.Prefixes))
+	}
+	s.verify()
+}

@@ -43,7 +43,8 @@ type change struct {
 	weigh    weigher  // reporters, as of now
 	touched  *touched // of a compaction under way
 
-	dirty  []netip.Prefix // where what is published may differ
+	dirty  []netip.Prefix         // where what is published may differ
+	fresh  map[netip.Prefix]Entry // of the first of these that are hosts, what was saved; the zero entry of one not listed
 	audits []AuditEntry
 	wrote  bool // there is something to commit
 	cut    bool // the published settings changed: new sequence, journal begins anew
@@ -136,12 +137,26 @@ func (c *change) save(r *record) error {
 	until, changed := r.until(), r.entry() != r.was
 	if changed {
 		c.dirty = append(c.dirty, r.Key.Prefix())
+		c.remember(r)
 	}
 	// A renewal makes an entry of the table wrong only on the safe side.
 	if (changed || until.Before(r.wasUntil)) && !until.IsZero() && !until.After(c.soon) {
 		c.stale = true
 	}
 	return nil
+}
+
+// remember spares [change.publish] to read a host's record again. Of a large change
+// only the beginning is remembered, for it would take too much memory.
+func (c *change) remember(r *record) {
+	p := r.Key.Prefix()
+	if _, known := c.fresh[p]; !r.Key.IsHost() || !known && len(c.fresh) >= groupLimit {
+		return
+	}
+	if c.fresh == nil {
+		c.fresh = make(map[netip.Prefix]Entry)
+	}
+	c.fresh[p] = r.entry()
 }
 
 // What the last byte of a key of the expiry index says the rest is about.
@@ -293,6 +308,12 @@ func (c *change) publish() error {
 		before, after = before[:0], after[:0]
 		for _, region := range regions {
 			before = slices.AppendSeq(before, c.current.Within(region))
+			if e, known := c.fresh[region]; known { // inside a host is nothing else
+				if e.Prefix.IsValid() {
+					after = append(after, e)
+				}
+				continue
+			}
 			err := recordsBy(c.tx, c.lex, region, func(r *record) error {
 				if r.listed() {
 					after = append(after, r.entry())
@@ -348,7 +369,7 @@ func (c *change) finish() error {
 		if err := c.writeAudit(&c.audits[i]); err != nil {
 			return err
 		}
-		c.audits[i] = AuditEntry{} // an import's is large
+		c.audits[i] = AuditEntry{} // which is large after an import
 	}
 	if c.brakes != c.braked {
 		c.wrote = true
@@ -388,6 +409,9 @@ func (c *change) result(o Order) Result {
 func (c *change) note(a AuditEntry) uint64 {
 	a.Time = c.now
 	a.Number = c.meta.Audit + uint64(len(c.audits)) + 1
+	if len(a.Prefixes) >= bulk {
+		a.pack()
+	}
 	c.audits = append(c.audits, a)
 	return a.Number
 }

@@ -14,14 +14,15 @@ const (
 	recordPast
 )
 
-// recordSize is what most records take.
-const recordSize = 48
+// recordSize is what an operator's listing takes: a transaction keeps every value
+// until its end, and an import makes a million.
+const recordSize = 24
 
 // encode writes what the key does not tell, and of the rest what cannot be
 // found out: times stand as the distance from one before, and what is published
 // is written only when it lags behind.
 func (r *record) encode(lex *lexicon, key []byte) ([]byte, error) {
-	e := newEncoderFor(recordVersion, recordSize) // a transaction keeps it until its end, and an import makes a million
+	e := newEncoderFor(recordVersion, recordSize)
 	e.byte(r.flags())
 	if m := r.Manual; m != nil {
 		e.time(m.At)

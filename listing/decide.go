@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -137,13 +138,13 @@ func (p Policy) thresholds(t *tally, h History, relapse bool, now time.Time) []T
 	}
 	out := []Threshold{
 		scoreThreshold(score, t.score(p, score)),
-		countThreshold("originals", originals, len(t.originals)),
+		countThreshold("originals", originals, t.originals.n),
 	}
 	if p.TrapDomains > 0 {
-		out = append(out, countThreshold("trap domains", p.TrapDomains, len(t.trapDomains)))
+		out = append(out, countThreshold("trap domains", p.TrapDomains, t.trapDomains.n))
 	}
 	if p.Recipients > 0 {
-		out = append(out, countThreshold("recipients", p.Recipients, len(t.recipients)))
+		out = append(out, countThreshold("recipients", p.Recipients, t.recipients.n))
 	}
 	out = append(out, p.organisationThreshold(t))
 	out = append(out, spanThreshold(p.Span, t.last.Sub(t.first), t.events))
@@ -218,25 +219,41 @@ type tally struct {
 	classes       ClassSet
 	heaviest      Class
 	heaviestAt    time.Time
-	originals     map[ID]bool
-	recipients    map[ID]bool
-	trapDomains   map[string]bool
-	organisations map[string]*organisation
+	originals     distinct[ID]
+	recipients    distinct[ID]
+	trapDomains   distinct[string]
+	organisations []organisation // one for each name: there are no more than reporters
 }
 
 // organisation is what one of them gave.
 type organisation struct {
+	name   string
 	score  points
-	direct map[string]bool // trap domains on which its own sensors held the session
+	direct distinct[string] // trap domains on which its own sensors held the session
 }
 
-func newTally(most int) *tally {
-	return &tally{
-		originals:     make(map[ID]bool, most),
-		recipients:    make(map[ID]bool, most),
-		trapDomains:   make(map[string]bool),
-		organisations: make(map[string]*organisation),
+// distinct is a set of which nearly all have no more than a few members: most keys are
+// decided on by their first observations, and a map takes longer to make.
+type distinct[T comparable] struct {
+	n     int
+	first [4]T
+	more  map[T]struct{}
+}
+
+func (f *distinct[T]) add(v T) {
+	if slices.Contains(f.first[:min(f.n, len(f.first))], v) {
+		return
 	}
+	if f.n < len(f.first) {
+		f.first[f.n] = v
+		f.n++
+		return
+	}
+	if f.more == nil {
+		f.more = make(map[T]struct{})
+	}
+	f.more[v] = struct{}{}
+	f.n = len(f.first) + len(f.more)
 }
 
 // reachable reports whether the rule could ever list by a part of the evidence:
@@ -244,18 +261,18 @@ func newTally(most int) *tally {
 // for. Most floods come to one trap, and who replays one need not ask at each of
 // its messages.
 func (p Policy) reachable(evidence []Evidence) bool {
-	t := newTally(len(evidence))
+	t := new(tally)
 	for _, e := range evidence {
 		if p.counts(e, History{}, e.At) {
 			t.add(p, e, e.At)
 		}
 	}
-	return len(t.originals) >= (p.Originals+1)/2 && // half of them, after a removal
-		len(t.trapDomains) >= p.TrapDomains && len(t.recipients) >= p.Recipients && p.organisationThreshold(t).Met
+	return t.originals.n >= (p.Originals+1)/2 && // half of them, after a removal
+		t.trapDomains.n >= p.TrapDomains && t.recipients.n >= p.Recipients && p.organisationThreshold(t).Met
 }
 
 func (p Policy) tally(h History, now time.Time) *tally {
-	t := newTally(len(h.Evidence))
+	t := new(tally)
 	for _, e := range h.Evidence {
 		if e.At.After(now) {
 			e.At = now
@@ -293,20 +310,26 @@ func (t *tally) add(p Policy, e Evidence, now time.Time) {
 	t.events++
 	t.classes |= ClassSetOf(e.Class)
 	t.weighClass(p.Weights, e)
-	t.originals[e.Original] = true
-	t.recipients[e.Recipient] = true
-	org := t.organisations[e.Organisation]
-	if org == nil {
-		org = &organisation{direct: make(map[string]bool)}
-		t.organisations[e.Organisation] = org
-	}
+	t.originals.add(e.Original)
+	t.recipients.add(e.Recipient)
+	org := t.organisation(e.Organisation)
 	org.score += p.pointsFor(e, now)
 	if e.TrapDomain != "" {
-		t.trapDomains[e.TrapDomain] = true
+		t.trapDomains.add(e.TrapDomain)
 		if e.Level == LevelA {
-			org.direct[e.TrapDomain] = true
+			org.direct.add(e.TrapDomain)
 		}
 	}
+}
+
+func (t *tally) organisation(name string) *organisation {
+	for i := range t.organisations {
+		if t.organisations[i].name == name {
+			return &t.organisations[i]
+		}
+	}
+	t.organisations = append(t.organisations, organisation{name: name})
+	return &t.organisations[len(t.organisations)-1]
 }
 
 // weighClass keeps the heaviest class; of two with one weight the newer, and
@@ -327,7 +350,7 @@ func (t *tally) weighClass(w Weights, e Evidence) {
 func (t *tally) direct() int {
 	most := 0
 	for _, org := range t.organisations {
-		most = max(most, len(org.direct))
+		most = max(most, org.direct.n)
 	}
 	return most
 }

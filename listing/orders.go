@@ -69,7 +69,7 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 		return Result{}, err
 	}
 	var skipped []Problem
-	p, err := s.do(ctx, &request{order: func(c *change) (err error) {
+	p, err := s.do(ctx, &request{large: items >= bulk, order: func(c *change) (err error) {
 		if skipped, err = fn(c); err == nil && o.DryRun {
 			return errDryRun
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type request struct {
 	obs   *Observation    // an observation, which may share a transaction with others
 	texts packedTexts     // of it
 	order func(*change) error
+	large bool                // the order
 	aside func(*writer) error // between two transactions
 	wait  *prometheus.Timer
 	reply chan reply // room for one: the writer never waits for who asked
@@ -45,6 +47,9 @@ const (
 	// memory that it is given back, when whoever waits for it has what it asked for.
 	bulk     = 50_000
 	giveBack = 5 * time.Second
+	// frugalGC is how much garbage, as a part of what is in use, may lie about while
+	// an order of that size is done: percent.
+	frugalGC = 40
 )
 
 // Run is the one writer, and the actor that ends what has had its time. It
@@ -258,6 +263,9 @@ func (w *writer) orderAlone(r *request) {
 	if r.aside != nil {
 		r.reply <- reply{err: r.aside(w)}
 		return
+	}
+	if r.large {
+		defer debug.SetGCPercent(debug.SetGCPercent(frugalGC))
 	}
 	c, err := w.transact(r.order)
 	if errors.Is(err, errDryRun) {
