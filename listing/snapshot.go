@@ -144,7 +144,9 @@ func (s *Snapshot) Within(p netip.Prefix) iter.Seq[Entry] {
 	}
 	p = p.Masked()
 	if p.Addr().Is4() {
-		return func(yield func(Entry) bool) { s.within4(p, yield) }
+		return func(yield func(Entry) bool) {
+			s.walk4(p, func(host, told uint32) bool { return yield(s.entry(hostPrefix(host), told)) }, yield)
+		}
 	}
 	return func(yield func(Entry) bool) {
 		for q, net := range s.nets.Subnets(p) {
@@ -153,25 +155,6 @@ func (s *Snapshot) Within(p netip.Prefix) iter.Seq[Entry] {
 			}
 		}
 	}
-}
-
-// within4 yields IPv4 entries inside p: hosts and wider prefixes, merged.
-func (s *Snapshot) within4(p netip.Prefix, yield func(Entry) bool) {
-	next, last := hostOf(p.Addr()), hostOf(p.Addr())|uint32(uint64(1)<<(32-p.Bits())-1)
-	host := func(host, ref uint32) bool { return yield(s.entry(hostPrefix(host), ref)) }
-	if s.nets.Size4() > 0 {
-		for q, net := range s.nets.Subnets(p) {
-			first := hostOf(q.Addr())
-			if first > next && !s.hosts.between(next, first-1, host) {
-				return
-			}
-			next = first
-			if !yield(s.entry(q, net.ref)) {
-				return
-			}
-		}
-	}
-	s.hosts.between(next, last, host)
 }
 
 // Until returns when the entry that covers the address ends, if that is so soon
