@@ -42,7 +42,7 @@ two in different places.`,
 			}
 			return a.withClient(cmd.Context(), func(c *control.Client) error {
 				if output == "-" {
-					bar := a.progressOf("backup", progressbar.OptionShowBytes(true))
+					bar := a.progressBeside("backup", progressbar.OptionShowBytes(true))
 					defer bar.done()
 					return c.Backup(cmd.Context(), a.out, bar.tell)
 				}

@@ -80,22 +80,36 @@ func TestProgressOnTerminalsOnly(t *testing.T) {
 		}
 	}
 	command(io.Discard, io.Discard, "list", "192.0.2.66", "--reason", "to have one", "--permanent")
-	for name, args := range map[string][]string{
-		"backup":  {"backup", "--output", filepath.Join(dir, "store.backup")},
-		"compact": {"compact", "--reason", "to see the bar"},
+	tried := filepath.Join(dir, "tried.yaml")
+	if err := os.WriteFile(tried, []byte("policy: {profile: solo}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	message := filepath.Join(dir, "message.eml")
+	if err := os.WriteFile(message, []byte("From: a@b.example\nSubject: hello\n\nHello.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for bar, args := range map[string][]string{
+		"backup":       {"backup", "--output", filepath.Join(dir, "store.backup")},
+		"compact":      {"compact", "--reason", "to see the bar"},
+		"observations": {"policy", "try", tried},
+		"messages":     {"report", "--dry-run", "--mail-from", "", "--rcpt", "a@b.example", message},
 	} {
+		name := args[0]
 		tty, read := pseudoterminal(t)
-		var out, errs bytes.Buffer
-		command(tty, &out, args...)
-		if drawn := read(); !strings.Contains(drawn, name) || !strings.Contains(drawn, "\r") {
+		command(tty, tty, args...)
+		if drawn := read(); !strings.Contains(drawn, "\r| "+bar) || strings.Contains(drawn, "] /") {
 			t.Errorf("%s draws no bar on a terminal: %q", name, drawn)
 		}
-		if strings.ContainsAny(out.String(), "\r%") {
-			t.Errorf("%s: the bar is in the result: %q", name, out.String())
-		}
-		command(&errs, io.Discard, args...)
-		if errs.Len() > 0 {
-			t.Errorf("%s writes %q where nobody looks", name, errs.String())
+		for which, redirected := range map[string]func(tty io.Writer) (out, errs io.Writer, other *bytes.Buffer){
+			"standard output": func(tty io.Writer) (io.Writer, io.Writer, *bytes.Buffer) { b := &bytes.Buffer{}; return b, tty, b },
+			"standard error":  func(tty io.Writer) (io.Writer, io.Writer, *bytes.Buffer) { b := &bytes.Buffer{}; return tty, b, b },
+		} {
+			tty, read := pseudoterminal(t)
+			out, errs, other := redirected(tty)
+			command(errs, out, args...)
+			if drawn := read() + other.String(); strings.Contains(strings.ReplaceAll(drawn, "\r\n", ""), "\r") || strings.Contains(drawn, "%") {
+				t.Errorf("%s with %s redirected draws %q", name, which, drawn)
+			}
 		}
 	}
 	// A backup to standard output is one, whatever is drawn beside it.

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"net/netip"
 	"os"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -345,7 +344,7 @@ func unreadable(item intake.Item, err error) evidence.Finding {
 }
 
 func (a *app) printFindings(queue <-chan chan judged, cancel func(), j *journal) error {
-	bar := a.progress()
+	bar := a.progressOf("messages", progressbar.OptionShowCount(), progressbar.OptionShowIts())
 	counts := map[evidence.Verdict]int{}
 	var failed error
 	unread := 0
@@ -363,13 +362,14 @@ func (a *app) printFindings(queue <-chan chan judged, cancel func(), j *journal)
 		if one.unread {
 			unread++
 		}
-		_ = bar.Add(1) // a bar that cannot be drawn is no failure
+		bar.clear()
 		if err := a.settle(one, j); err != nil {
 			failed = err
 			cancel()
 		}
+		bar.add()
 	}
-	_ = bar.Finish()
+	bar.done()
 	if failed != nil {
 		return reportError(failed)
 	}
@@ -410,18 +410,6 @@ func reportError(err error) error {
 		return err
 	}
 	return tryAgain(err)
-}
-
-// progress is a bar on a terminal, and nothing elsewhere. It has no spinner that
-// turns by itself: that goroutine of the library's races with Add.
-func (a *app) progress() *progressbar.ProgressBar {
-	if !isTerminal(a.err) || !isTerminal(a.out) {
-		return progressbar.NewOptions(-1, progressbar.OptionSetVisibility(false))
-	}
-	return progressbar.NewOptions(-1, progressbar.OptionSetSpinnerChangeInterval(0),
-		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("messages"),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
 }
 
 func (a *app) printFinding(f evidence.Finding) error {

@@ -36,7 +36,7 @@ const defaultQueueSize = 1 << 30
 func (f *remoteReport) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.to, "to", "", "`URL` of a list elsewhere that the messages are for, such as https://bl.example.org")
 	flags.StringVar(&f.key, "key", "", "with --to: `FILE` with the key to sign by, as 'reporter keygen' makes it")
-	flags.StringVar(&f.queue, "queue", "", "with --to: `DIR` for what waits to be sent (default: outbox in the state folder)")
+	flags.StringVar(&f.queue, "queue", "", "with --to: `DIR` for what waits to be sent (default: outbox in the state folder, that of --config if it is given)")
 	flags.Int64Var(&f.size, "queue-size", defaultQueueSize, "with --to: the most `OCTETS` that may wait")
 	flags.StringVar(&f.ca, "ca", "", "with --to: `FILE` with the authorities to believe in (PEM; default: the system's)")
 	flags.BoolVar(&f.flush, "flush", false, "with --to: send what waits now, though the list was away a moment ago")
@@ -65,12 +65,24 @@ func (f *reportFlags) checkRemote() error {
 	return nil
 }
 
-// outbox opens the queue for the list: each has its own.
-func (f *remoteReport) outbox() (*remote.Outbox, string, error) {
-	dir := f.queue
-	if dir == "" {
-		dir = filepath.Join(config.Defaults(os.Environ()).State, "outbox")
+// queueFolder returns where messages wait. Who reports to a list elsewhere needs no
+// configuration, and may not read that of a daemon on the same machine.
+func (a *app) queueFolder(f *remoteReport) (string, error) {
+	if f.queue != "" {
+		return f.queue, nil
 	}
+	c := config.Defaults(os.Environ())
+	if a.configFile != "" || os.Getenv("BACKSCATTER_CONFIG") != "" {
+		var err error
+		if c, err = a.loadConfig(); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(c.State, "outbox"), nil
+}
+
+// outbox opens the queue for the list: each has its own.
+func (f *remoteReport) outbox(dir string) (*remote.Outbox, string, error) {
 	u, err := remote.ParseURL(f.to)
 	if err != nil {
 		return nil, dir, err
@@ -109,7 +121,7 @@ type courier struct {
 	outbox  *remote.Outbox
 	dir     string
 	origins map[string]evidence.Finding // of what was queued by this command: path and index
-	bar     *progressbar.ProgressBar
+	bar     *progress
 	queued  int
 	counts  map[evidence.Verdict]int
 	refused int
@@ -119,20 +131,24 @@ type courier struct {
 // reportRemote queues all messages, and sends what waits. Nobody waits for the
 // list: what is queued is safe, and the exit code says so.
 func (a *app) reportRemote(ctx context.Context, f reportFlags, r control.ReportRequest, items iter.Seq2[intake.Item, error], j *journal) error {
-	outbox, dir, err := f.remote.outbox()
+	folder, err := a.queueFolder(&f.remote)
+	if err != nil {
+		return err
+	}
+	outbox, dir, err := f.remote.outbox(folder)
 	if err != nil {
 		return tryAgain(err)
 	}
 	c := &courier{
 		app: a, flags: f.remote, outbox: outbox, dir: dir,
-		origins: map[string]evidence.Finding{}, bar: a.progress(), counts: map[evidence.Verdict]int{},
+		origins: map[string]evidence.Finding{}, bar: a.progressOf("messages", progressbar.OptionShowCount(), progressbar.OptionShowIts()), counts: map[evidence.Verdict]int{},
 	}
 	unread, err := c.queue(ctx, r, items, j)
 	if err != nil {
 		return tryAgain(err)
 	}
 	sent := c.send(ctx, f.remote.flush)
-	_ = c.bar.Finish() // a bar that cannot be drawn is no failure
+	c.bar.done()
 	if err := errors.Join(c.failed, c.summary(sent)); err != nil {
 		return err
 	}
@@ -237,7 +253,8 @@ func (c *courier) send(ctx context.Context, force bool) error {
 }
 
 func (c *courier) settled(s remote.Sent) {
-	_ = c.bar.Add(1)
+	c.bar.clear()
+	defer c.bar.add()
 	from, ours := c.origins[s.Name]
 	if !ours {
 		from.Path = s.Name // queued by an earlier command

@@ -24,8 +24,10 @@ func (s *Server) headers(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := HeadersPage{Key: key, Keeping: s.Store.Settings().Headers.For > 0}
-	page.Headers, err = s.Store.Headers(key)
+	page := HeadersPage{Key: key, Keeping: s.Store.Settings().Headers.For > 0, Headers: []listing.Header{}}
+	if page.Keeping { // else there may be some still, which the writer drops in its own time
+		page.Headers, err = s.Store.Headers(key)
+	}
 	return page, err
 }
 
