@@ -59,6 +59,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 2 && args[0] == "open" {
 		return openStore(args[1])
 	}
+	if len(args) == 2 && args[0] == "probe" {
+		return probeDisk(args[1])
+	}
 	if len(args) == 3 && args[0] == "import" {
 		return importList(ctx, args[1], args[2])
 	}
