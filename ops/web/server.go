@@ -163,8 +163,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, text string, e l
 		s.Logger.Error("look-up", "err", err)
 		status, v.Error = http.StatusInternalServerError, "the look-up did not work; please try again later"
 	default:
-		public := e.Public()
-		v.Found = &public
+		v.Found = found(e)
 	}
 	w.Header().Set("Vary", "Accept")
 	if wantsJSON(r) {
@@ -172,6 +171,20 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, text string, e l
 		return
 	}
 	s.page(w, status, v)
+}
+
+// found returns what the public sees of an explanation. What came from a host is
+// shown to the listed alone: whoever sends a bounce of his own to an address would see
+// here, at once, whether that is a trap.
+func found(e listing.Explanation) *listing.Explanation {
+	public := e.Public()
+	if !public.Listed {
+		public = listing.Explanation{
+			Address: public.Address, Key: public.Key, Classes: []listing.Class{}, Exempt: public.Exempt, Retired: public.Retired,
+			Events: []listing.Event{}, History: public.History, Sequence: public.Sequence,
+		}
+	}
+	return &public
 }
 
 func wantsJSON(r *http.Request) bool {

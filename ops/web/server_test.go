@@ -339,3 +339,28 @@ func TestFixes(t *testing.T) {
 		t.Errorf("no advice for qmail on the page:\n%s", page)
 	}
 }
+
+// Of a host that is not listed nobody sees what came from it: its owner may have sent
+// that to find out whether an address is a trap.
+func TestUnlistedShowsNoEvidence(t *testing.T) {
+	t.Parallel()
+	f := newFixture()
+	f.lookup.e = hostile()
+	f.lookup.e.Listed = false
+	f.lookup.e.History = []listing.Past{{Listed: time.Unix(1, 0), Removed: time.Unix(2, 0)}}
+	for _, target := range []string{"/192.0.2.1", "/192.0.2.1?format=json"} {
+		body := f.get(target).Body.String()
+		for _, told := range []string{"message_id", "Message-ID", "was received", "2026-03-04", "threshold"} {
+			if strings.Contains(body, told) {
+				t.Errorf("%s tells %s:\n%s", target, told, body)
+			}
+		}
+		if !strings.Contains(body, "1970-01-01") {
+			t.Errorf("%s does not tell of the listing that ended:\n%s", target, body)
+		}
+	}
+	f.lookup.e.Listed = true
+	if body := f.get("/192.0.2.1").Body.String(); !strings.Contains(body, "was received") {
+		t.Errorf("the listed see nothing:\n%s", body)
+	}
+}
