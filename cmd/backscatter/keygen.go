@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"backscatter/evidence/durable"
 	"backscatter/zonefile"
 )
 
@@ -59,21 +61,13 @@ func writeKeyPair(name string, secret, public []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(name))
 	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Sync(filepath.Dir(name))
 }
 
 func writeKeyFile(name string, mode os.FileMode, text []byte) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return err
+	err := durable.Write(name, mode, text)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		_ = os.Remove(name) // what there is of it
 	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
+	return err
 }

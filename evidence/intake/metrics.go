@@ -44,7 +44,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Namespace: "backscatter", Name: "spool_refused_total", Help: "Reports that could not be put into the spool, and are lost.",
 		}),
 		spoolDamaged: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "backscatter", Name: "spool_damaged_total", Help: "Files in the spool that were damaged and put aside.",
+			Namespace: "backscatter", Name: "spool_damaged_total", Help: "Files in the spool that were damaged and put aside, or cannot be read.",
 		}),
 		reports: counter("reports_total", "Reports judged, by verdict and reason.", "verdict", "reason"),
 		deferred: prometheus.NewCounter(prometheus.CounterOpts{

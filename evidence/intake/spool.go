@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"backscatter/evidence"
+	"backscatter/evidence/durable"
 )
 
 // ErrSpoolFull says that a report was not taken, as the spool holds all that it
@@ -56,6 +57,7 @@ type Spool struct {
 	metrics *Metrics
 	wake    chan struct{} // something is there
 	number  atomic.Uint64 // of reports taken by this process, so that names differ
+	passed  sync.Map      // files that cannot be read, and were told of
 
 	mu   sync.Mutex // guards size
 	size int64      // octets in the spool, and of what is being written
@@ -76,7 +78,7 @@ func NewSpool(o SpoolOptions) (*Spool, error) {
 		dir: o.Dir, most: o.Most, sink: o.Sink, log: orSilent(o.Logger), metrics: o.Metrics.orNone(),
 		wake: make(chan struct{}, 1),
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := durable.Folder(o.Dir); err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
 	entries, err := os.ReadDir(o.Dir)
@@ -194,33 +196,13 @@ func (s *Spool) keep(r evidence.Report) (err error) {
 			_ = os.Remove(name + spoolPartial) // what is left of it goes at the next start
 		}
 	}()
-	if err := writeSynced(name+spoolPartial, text); err != nil {
+	if err := durable.Write(name+spoolPartial, 0o600, text); err != nil {
 		return err
 	}
 	if err := os.Rename(name+spoolPartial, name+spoolSuffix); err != nil {
 		return err
 	}
-	return syncFolder(s.dir)
-}
-
-func writeSynced(name string, text []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Sync(s.dir)
 }
 
 // Run hands the reports in the spool on, the oldest first, until the context
@@ -291,13 +273,18 @@ func (s *Spool) handOnOne(ctx context.Context, path string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		s.passOver(path, err)
+		return nil
 	}
 	r, err := decodeReport(text)
 	if err != nil {
+		if err := os.Rename(path, path+spoolDamaged); err != nil {
+			s.passOver(path, err)
+			return nil
+		}
 		s.log.Error("a file in the spool is damaged and put aside", "file", path)
 		s.metrics.spoolDamaged.Inc()
-		return os.Rename(path, path+spoolDamaged)
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, spoolSubmit)
 	defer cancel()
@@ -309,6 +296,15 @@ func (s *Spool) handOnOne(ctx context.Context, path string) error {
 	}
 	s.grow(-int64(len(text)), true)
 	return nil
+}
+
+// passOver leaves a file alone that cannot be read: the others do not wait for it.
+// It stays, is told of once, and is tried again with each pass.
+func (s *Spool) passOver(path string, err error) {
+	if _, told := s.passed.LoadOrStore(path, true); !told {
+		s.log.Error("a file in the spool cannot be read", "file", path, "err", err)
+		s.metrics.spoolDamaged.Inc()
+	}
 }
 
 // maxSpoolHead bounds all of a report but the message.

@@ -1,9 +1,11 @@
 package intake_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"backscatter/evidence"
 	"backscatter/evidence/intake"
@@ -121,6 +125,36 @@ func TestSpoolHandsInWhileItTakes(t *testing.T) {
 		}
 	}()
 	run(t, s, func() bool { return len(taking.all()) == count && len(files(t, dir)) == 0 })
+}
+
+// A file that cannot be read keeps none back, and is told of once.
+func TestSpoolPassesOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "00000000000000000000-1-1.report"), 0o700); err != nil { // no file at all
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	registry := prometheus.NewPedanticRegistry()
+	taking := &sink{}
+	s, err := intake.NewSpool(intake.SpoolOptions{
+		Dir: dir, Most: 1 << 20, Sink: taking, Logger: slog.New(slog.NewTextHandler(&log, nil)), Metrics: intake.NewMetrics(registry),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds = 3
+	for n := range rounds {
+		if _, err := s.Submit(t.Context(), spoolReport(n)); err != nil {
+			t.Fatal(err)
+		}
+		run(t, s, func() bool { return len(taking.all()) == n+1 && len(files(t, dir)) == 1 })
+	}
+	if n := strings.Count(log.String(), "cannot be read"); n != 1 {
+		t.Errorf("told %d times: %s", n, log.String())
+	}
+	tr := &trap{registry: registry}
+	same(t, "counted", "1", tr.metric(t, "backscatter_spool_damaged_total"))
 }
 
 func TestSpoolIsBounded(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"backscatter/dnsd"
+	"backscatter/evidence/durable"
 	"backscatter/listing"
 	"backscatter/ops/config"
 	"backscatter/ops/control"
@@ -148,7 +149,7 @@ func stillNeeded(name string, now time.Time) (time.Time, error) {
 func writeCookies(name string, secrets []config.CookieSecret) error {
 	err := renameio.WriteFile(name, []byte(config.WriteCookieSecrets(secrets)), 0o600)
 	if err == nil {
-		err = syncFolder(filepath.Dir(name))
+		err = durable.Sync(filepath.Dir(name))
 	}
 	if err != nil {
 		return fmt.Errorf("keep the secrets of DNS cookies: %w", err)

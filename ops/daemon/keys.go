@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"backscatter/evidence"
+	"backscatter/evidence/durable"
 )
 
 // KeyFile is where the keys under which recipients are hashed are, for whoever
@@ -117,7 +118,7 @@ func rotateKeys(name string, now time.Time) (k keyring, err error) {
 		err = renameio.WriteFile(name, k.text(), 0o600)
 	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(name))
+		err = durable.Sync(filepath.Dir(name))
 	}
 	if err != nil {
 		return k, fmt.Errorf("rotate the recipients' key: %w", err)
@@ -150,13 +151,5 @@ func writeNew(name, text string) (err error) {
 	if err := os.Link(f.Name(), name); err != nil {
 		return err
 	}
-	return syncFolder(dir)
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Sync(dir)
 }

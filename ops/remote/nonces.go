@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"backscatter/evidence/durable"
 	"backscatter/listing"
 )
 
@@ -100,7 +101,7 @@ func (n *Nonces) rewrite() error {
 	if err := renameio.WriteFile(n.path, b.Bytes(), 0o600); err != nil {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(n.path)); err != nil {
+	if err := durable.Sync(filepath.Dir(n.path)); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_APPEND, 0)
@@ -165,12 +166,4 @@ func (n *Nonces) Close() error {
 	err := n.file.Close()
 	n.file = nil
 	return err
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

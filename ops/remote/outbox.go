@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"backscatter/evidence/durable"
 )
 
 // ErrFull says that a report was not taken, as the queue holds all that it may.
@@ -46,7 +48,7 @@ const (
 // it if it is not there.
 func OpenOutbox(dir string, most int64) (*Outbox, error) {
 	for _, sub := range []string{"tmp", "new", "refused"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+		if err := durable.Folder(filepath.Join(dir, sub)); err != nil {
 			return nil, fmt.Errorf("open the queue: %w", err)
 		}
 	}
@@ -78,7 +80,7 @@ func (o *Outbox) Add(lines ...[]byte) (names []string, err error) {
 	for _, line := range lines {
 		name := fmt.Sprintf("%020d-%d-%d.%d", time.Now().UnixNano(), os.Getpid(), o.number.Add(1), len(line))
 		names = append(names, name)
-		if err := writeSynced(o.path("tmp", name), line); err != nil {
+		if err := durable.Write(o.path("tmp", name), 0o600, line); err != nil {
 			return names, err
 		}
 	}
@@ -87,22 +89,10 @@ func (o *Outbox) Add(lines ...[]byte) (names []string, err error) {
 			return names, err
 		}
 	}
-	return names, syncFolder(filepath.Join(o.dir, "new"))
+	return names, durable.Sync(filepath.Join(o.dir, "new"))
 }
 
 func (o *Outbox) path(sub, name string) string { return filepath.Join(o.dir, sub, name) }
-
-func writeSynced(name string, text []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
 
 // queued is a report in the queue, by the name of its file.
 type queued struct {
