@@ -205,6 +205,9 @@ func (b *batch) send(fd, n int, counts *tally) {
 		case 0:
 			sent += int(done)
 		case unix.EINTR:
+		case unix.EAGAIN: // for so long that others have waited enough
+			counts.dropped[notSent].Add(uint64(n - sent))
+			return
 		default:
 			counts.dropped[notSent].Add(1)
 			sent++
