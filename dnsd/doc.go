@@ -24,9 +24,12 @@
 //   - A question is answered from one snapshot and one set of zones, loaded once,
 //     over UDP once for a batch of questions.
 //   - Answering takes no lock, does no I/O, and reads no clock but the coarse
-//     one that [Server.Serve] moves each second.
+//     one that [Server.Serve] moves each second. Beside it the clock is read to
+//     take the time of some answers, and for samples; and [Server.Top] counts under a
+//     lock, while somebody looks.
 //   - Nothing is answered that is itself an answer, and no answer is longer
-//     than what the asker said that it takes.
+//     than what the asker said that it takes, but for a signature by a key of ours
+//     that he has: without it he could not believe even a truncated one.
 //   - Goroutines, connections, queues and buffers are bounded, whatever comes in.
 //   - A panic costs one question, never the server.
 package dnsd

@@ -125,6 +125,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	loud    rate.Sometimes        // one packet in a loop must not fill the disk
+	alarm   rate.Sometimes        // the same for panics, which no lesser trouble may hide
 	watch   atomic.Pointer[watch] // who looks at what is asked; nil: nobody
 	streams [streams]stream       // samples of what is asked
 
@@ -150,6 +151,7 @@ func New(o Options) *Server {
 		log:     log,
 		metrics: newMetrics(o.Metrics),
 		loud:    rate.Sometimes{First: 1, Interval: time.Second},
+		alarm:   rate.Sometimes{First: 1, Interval: time.Second},
 		limiter: newLimiter(),
 	}
 	s.clients = newClients(s.limits, s.metrics)
@@ -355,7 +357,7 @@ func (s *Server) answer(dst []byte, q *request, over Transport, counts *tally, v
 func (s *Server) rescue(dst, packet []byte, over Transport, counts *tally, p any) (out []byte) {
 	s.metrics.panics.Inc()
 	stack := debug.Stack()
-	s.loud.Do(func() {
+	s.alarm.Do(func() {
 		s.log.Error("dns question caused a panic", "err", fmt.Sprint(p), "transport", over.String(), "stack", string(stack))
 	})
 	// If reading the packet is what panics, it will again, and gets no answer.
