@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type Follower struct {
 	found   bool // newest is known
 	refused refusal
 	told    string // the refusal that was logged last
+	loaded  bool   // files were read since memory was last given back
 
 	nudge   chan struct{}
 	current atomic.Pointer[inForce]
@@ -143,6 +145,12 @@ func (f *Follower) turn(now time.Time) {
 		s := f.State()
 		log.Info("in force", "zone", s.Zone, "serial", s.Serial, "entries", s.Entries, "created", s.Created, "expires", s.Expires)
 	}
+	if f.loaded {
+		// Reading a list takes more than twice the memory of the list, which nobody
+		// needs until there is another; and the former list goes with it.
+		f.loaded = false
+		debug.FreeOSMemory()
+	}
 }
 
 // Check looks at the directory once, and goes over to what it has if that is
@@ -187,6 +195,7 @@ func (f *Follower) take(text, signature []byte, now time.Time) error {
 	if f.refused.err != nil && mark == f.refused.mark {
 		return f.refused.err
 	}
+	f.loaded = true
 	c, err := m.Load(f.o.Dir)
 	if err != nil {
 		f.refused = refusal{mark, err}
