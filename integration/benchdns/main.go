@@ -2,9 +2,10 @@
 // program over UDP, side by side with rbldnsd, NSD and Knot, and with a loop that
 // only receives and sends, as `make bench-dns` calls it. All serve the same list of IPv4
 // addresses, Debian's dnsperf asks for addresses of which half are listed, and
-// what a server took is what its own process accounts for. The rounds take turns,
-// so that whatever else the machine does meets all alike; medians are told, and
-// ratios.
+// what a server took is what its own process accounts for. In each round all take
+// turns, forwards and backwards alternately, so that whatever else the machine does
+// meets all alike. A ratio is that of the figures of one round; medians are told,
+// with the least and the most.
 //
 // It exits with 2 when it could not measure. No figure makes it fail.
 package main
@@ -32,12 +33,14 @@ const (
 	ours        = "backscatter"
 	withEDNS    = "with EDNS"
 	withCookies = "with cookies"
+	formerOurs  = "former"
 	echoLoop    = "echo"
 )
 
 func main() {
 	var b bench
 	flag.StringVar(&b.program, "program", "dist/backscatter", "the built `program`")
+	flag.StringVar(&b.former, "former", "", "another built `program` to compare with, such as the one before a change; empty: none")
 	flag.IntVar(&b.entries, "entries", 1_000_000, "listed `addresses`")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds, of which the median is told")
 	flag.DurationVar(&b.length, "length", 4*time.Second, "how long each server is asked in a round")
@@ -63,6 +66,7 @@ func main() {
 // bench is one comparison.
 type bench struct {
 	program string
+	former  string
 	entries int
 	rounds  int
 	length  time.Duration
@@ -104,7 +108,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	for i := range b.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, b.rounds)
-		for _, t := range b.targets {
+		for k := range b.targets {
+			if i%2 == 1 {
+				k = len(b.targets) - 1 - k
+			}
+			t := b.targets[k]
 			r, err := b.ask(ctx, t)
 			if err != nil {
 				return fmt.Errorf("ask %s: %w", t.name, err)
@@ -122,13 +130,16 @@ func (b *bench) startAll(ctx context.Context) error {
 		name  string
 		start func(context.Context) (*server, error)
 	}{
-		{"rbldnsd", b.startRbldnsd}, {"nsd", b.startNSD}, {"knotd", b.startKnot}, {ours, b.startOurs}, {echoLoop, b.startEcho},
+		{"nsd", b.startNSD},
+		{"knotd", b.startKnot},
+		{"rbldnsd", b.startRbldnsd},
+		{formerOurs, func(ctx context.Context) (*server, error) { return b.startOurs(ctx, b.former) }},
+		{ours, func(ctx context.Context) (*server, error) { return b.startOurs(ctx, b.program) }},
+		{echoLoop, b.startEcho},
 	} {
-		if s.name != ours && s.name != echoLoop {
-			if _, err := exec.LookPath(s.name); err != nil || !b.wants(s.name) {
-				fmt.Fprintf(os.Stderr, "without %s\n", s.name)
-				continue
-			}
+		if !b.has(s.name) {
+			fmt.Fprintf(os.Stderr, "without %s\n", s.name)
+			continue
 		}
 		fmt.Fprintf(os.Stderr, "starting %s\n", s.name)
 		server, err := s.start(ctx)
@@ -207,68 +218,102 @@ func (b *bench) report() {
 		fmt.Printf(", %d questions a second", b.rate)
 	}
 	fmt.Print("\n\n")
-	fmt.Printf("%-18s %10s %8s %8s %10s %8s %10s\n", "server", "CPU µs/q", "user", "system", "questions/s", "lost", "memory MB")
-	total, memory := map[string]float64{}, map[string]float64{}
-	allocations, user := 0.0, 0.0
+	fmt.Printf("%-14s %8s %14s %8s %8s %12s %8s %10s\n", "server", "CPU µs/q", "least to most", "user", "system", "questions/s", "lost", "memory MB")
 	for _, t := range b.targets {
-		total[t.name] = medianOf(t.rounds, round.cpu)
-		memory[t.name] = medianOf(t.rounds, func(r round) float64 { return r.memory })
-		fmt.Printf("%-18s %10.2f %8.2f %8.2f %10.0f %8.0f %10.1f\n", t.name, total[t.name],
-			medianOf(t.rounds, func(r round) float64 { return r.user }), medianOf(t.rounds, func(r round) float64 { return r.system }),
-			medianOf(t.rounds, func(r round) float64 { return r.rate }), medianOf(t.rounds, func(r round) float64 { return r.lost }),
-			memory[t.name])
-		if t.server.web != "" {
-			allocations = max(allocations, medianOf(t.rounds, func(r round) float64 { return r.allocations }))
-		}
-		if t.name == ours {
-			user = medianOf(t.rounds, func(r round) float64 { return r.user })
-		}
+		cpu := spreadOf(t.rounds, round.cpu)
+		fmt.Printf("%-14s %8.2f %14s %8.2f %8.2f %12.0f %8.0f %10.1f\n", t.name, cpu.median, cpu.extent(),
+			spreadOf(t.rounds, round.userCPU).median, spreadOf(t.rounds, func(r round) float64 { return r.system }).median,
+			spreadOf(t.rounds, func(r round) float64 { return r.rate }).median, spreadOf(t.rounds, func(r round) float64 { return r.lost }).median,
+			spreadOf(t.rounds, round.memoryMB).median)
 	}
 	fmt.Println()
-	b.compare(total, memory)
+	b.compare()
+	us := b.target(ours)
 	if b.rate == 0 && b.entries < memoryEntries {
-		fmt.Printf("%-7s %-14s   %-12s %5.2f  bar %.2f  %s\n", "CPU", ours, "user part", user, userBar, verdict(user <= userBar))
+		row("CPU", ours, "user part", spreadOf(us.rounds, round.userCPU), userBar, true)
 	}
-	fmt.Printf("%-7s %-14s   %-12s %5.3f  bar 0     %s\n", "allocs", ours, "a question", allocations, verdict(allocations < 0.01))
+	for _, name := range []string{ours, withEDNS, withCookies} {
+		row("allocs", name, "a question", spreadOf(b.target(name).rounds, func(r round) float64 { return r.allocations }), allocationsBar, true)
+	}
+}
+
+// row prints what was measured, and whether it is within a bar, if it has one.
+func row(what, us, to string, s spread, bar float64, barred bool) {
+	told := ""
+	if barred {
+		told = fmt.Sprintf("bar %.2f  misses", bar)
+		if s.median <= bar {
+			told = fmt.Sprintf("bar %.2f  holds", bar)
+		}
+	}
+	fmt.Printf("%-7s %-14s / %-12s %6.3f %16s  %s\n", what, us, to, s.median, s.extent(), told)
+}
+
+// spread is the median of what several rounds gave, the least and the most.
+type spread struct{ median, least, most float64 }
+
+func spreadOf(rounds []round, value func(round) float64) spread {
+	var all []float64
+	for _, r := range rounds {
+		all = append(all, value(r))
+	}
+	return spreadIn(all)
+}
+
+func spreadIn(all []float64) spread {
+	slices.Sort(all)
+	return spread{median: all[len(all)/2], least: all[0], most: all[len(all)-1]}
+}
+
+func (s spread) extent() string { return fmt.Sprintf("%.2f to %.2f", s.least, s.most) }
+
+// target returns the target of a name, or nil.
+func (b *bench) target(name string) *target {
+	for _, t := range b.targets {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
 }
 
 // userBar is what a question may cost outside of the kernel, in µs.
 const userBar = 0.4
 
-func verdict(ok bool) string {
-	if ok {
-		return "holds"
-	}
-	return "misses"
-}
+// allocationsBar is how many allocations a question may have, of a process that
+// also tells its metrics and keeps its time: none.
+const allocationsBar = 0.01
 
 // compare prints ratios: those that must hold, and those to other peers.
-func (b *bench) compare(total, memory map[string]float64) {
+func (b *bench) compare() {
 	large := b.entries >= memoryEntries
 	for _, r := range []struct {
 		what   string
-		of     map[string]float64
+		of     func(round) float64
 		us, to string
 		bar    float64 // 0: there is none
 	}{
-		{"CPU", total, ours, "rbldnsd", 0.85},
-		{"CPU", total, ours, echoLoop, 1.25},
-		{"CPU", total, withEDNS, ours, 1.1},
-		{"CPU", total, withCookies, ours, 1.1},
-		{"CPU", total, ours, "nsd", 0},
-		{"CPU", total, ours, "knotd", 0},
-		{"memory", memory, ours, "rbldnsd", 1},
-		{"memory", memory, ours, "nsd", 0},
-		{"memory", memory, ours, "knotd", 0},
+		{"CPU", round.cpu, ours, "rbldnsd", 0.85},
+		{"CPU", round.cpu, ours, echoLoop, 1.25},
+		{"CPU", round.cpu, withEDNS, ours, 1.1},
+		{"CPU", round.cpu, withCookies, ours, 1.1},
+		{"CPU", round.cpu, ours, "nsd", 0},
+		{"CPU", round.cpu, ours, "knotd", 0},
+		{"CPU", round.cpu, ours, formerOurs, 0},
+		{"user", round.userCPU, ours, formerOurs, 0},
+		{"memory", round.memoryMB, ours, "rbldnsd", 1},
+		{"memory", round.memoryMB, ours, "nsd", 0},
+		{"memory", round.memoryMB, ours, "knotd", 0},
 	} {
-		if r.of[r.to] == 0 {
+		us, to := b.target(r.us), b.target(r.to)
+		if to == nil {
 			continue
 		}
-		ratio, told := r.of[r.us]/r.of[r.to], ""
-		if b.rate == 0 && r.bar > 0 && large == (r.what == "memory") {
-			told = fmt.Sprintf("bar %.2f  %s", r.bar, verdict(ratio <= r.bar))
+		var ratios []float64
+		for i := range us.rounds {
+			ratios = append(ratios, r.of(us.rounds[i])/r.of(to.rounds[i]))
 		}
-		fmt.Printf("%-7s %-14s / %-12s %5.2f  %s\n", r.what, r.us, r.to, ratio, told)
+		row(r.what, r.us, r.to, spreadIn(ratios), r.bar, b.rate == 0 && r.bar > 0 && large == (r.what == "memory"))
 	}
 }
 
@@ -276,16 +321,14 @@ func (b *bench) compare(total, memory map[string]float64) {
 // time has none.
 const memoryEntries = 5_000_000
 
-// wants reports whether a peer is to be measured.
-func (b *bench) wants(peer string) bool {
-	return b.peers == "" || slices.Contains(strings.Split(b.peers, ","), peer)
-}
-
-func medianOf(rounds []round, value func(round) float64) float64 {
-	var all []float64
-	for _, r := range rounds {
-		all = append(all, value(r))
+// has reports whether a server is there and is to be measured.
+func (b *bench) has(name string) bool {
+	switch name {
+	case ours, echoLoop:
+		return true
+	case formerOurs:
+		return b.former != ""
 	}
-	slices.Sort(all)
-	return all[len(all)/2]
+	_, err := exec.LookPath(name)
+	return err == nil && (b.peers == "" || slices.Contains(strings.Split(b.peers, ","), name))
 }

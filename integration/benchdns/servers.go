@@ -97,7 +97,8 @@ func (b *bench) startEcho(ctx context.Context) (*server, error) {
 	return start(ctx, port, self, "-echo")
 }
 
-func (b *bench) startOurs(ctx context.Context) (*server, error) {
+// startOurs runs a build of ours on a state of its own.
+func (b *bench) startOurs(ctx context.Context, program string) (*server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -106,16 +107,21 @@ func (b *bench) startOurs(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	state, err := os.MkdirTemp(b.dir, "state")
+	if err != nil {
+		return nil, err
+	}
+	file := state + ".yaml"
 	config := fmt.Sprintf(`state: %s
 dns: {listen: ["127.0.0.1:%d"], limits: {same: 1000000, all: 1000000}, access: []} # limits that are counted, and not reached
 http: {listen: "127.0.0.1:%[4]d"}
 zones: [{name: %[3]s, ns: [ns1.%[3]s]}]
 intake: {smtp: {listen: ""}}
-`, b.path("state"), port, zone, web)
-	if err := errors.Join(os.Mkdir(b.path("state"), 0o700), os.WriteFile(b.path("config"), []byte(config), 0o600)); err != nil {
+`, state, port, zone, web)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	s, err := start(ctx, port, b.program, "serve", "--config", b.path("config"))
+	s, err := start(ctx, port, program, "serve", "--config", file)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +130,7 @@ intake: {smtp: {listen: ""}}
 		return nil, errors.Join(err, s.stop())
 	}
 	for _, list := range lists {
-		load := exec.CommandContext(ctx, b.program, "import", "--config", b.path("config"), "--format", "txt",
+		load := exec.CommandContext(ctx, program, "import", "--config", file, "--format", "txt",
 			"--reason", "benchmark", "--permanent", "--yes", list)
 		if out, err := load.CombinedOutput(); err != nil {
 			return nil, errors.Join(fmt.Errorf("import: %w: %.500s", err, out), s.stop())
@@ -134,7 +140,7 @@ intake: {smtp: {listen: ""}}
 	if err := s.stop(); err != nil {
 		return nil, err
 	}
-	s, err = start(ctx, port, b.program, "serve", "--config", b.path("config"))
+	s, err = start(ctx, port, program, "serve", "--config", file)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +192,9 @@ type round struct {
 	user, system, rate, lost, memory, allocations float64
 }
 
-func (r round) cpu() float64 { return r.user + r.system }
+func (r round) cpu() float64      { return r.user + r.system }
+func (r round) userCPU() float64  { return r.user }
+func (r round) memoryMB() float64 { return r.memory }
 
 var (
 	completed = regexp.MustCompile(`Queries completed:\s+(\d+)`)

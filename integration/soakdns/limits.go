@@ -94,7 +94,7 @@ func goodCookie(ctx context.Context, addr string, wait time.Duration) ([]byte, e
 }
 
 // bounds are how many octets may go out for one in, by what is asked: half of it
-// for IPv4 and half for IPv6, with EDNS and without.
+// for IPv4 and half for IPv6, with EDNS and without; and then with a client's cookie.
 var bounds = []struct {
 	what  string
 	qtype uint16
@@ -130,79 +130,119 @@ func (s *soak) amplify(ctx context.Context) error {
 		return err
 	}
 	for i, b := range bounds {
-		var packets [][]byte
-		for _, name := range b.names {
-			m := new(dns.Msg)
-			m.Question = []dns.Question{{Name: name, Qtype: b.qtype, Qclass: dns.ClassINET}}
-			plain, err := m.Pack()
-			if err != nil {
-				return err
-			}
-			m.SetEdns0(1232, true)
-			edns, err := m.Pack()
-			if err != nil {
-				return err
-			}
-			packets = append(packets, plain, edns)
-		}
-		from := net.IPv4(127, 0, byte(10+i), 1) // another client, as limits count them
-		below, err := s.exchange(ctx, srv.dns, from, packets, belowLimit, true)
+		plain, cookies, err := forged(b.names, b.qtype)
 		if err != nil {
 			return err
 		}
-		s.row(below > 0 && below <= b.bar, "octets out for each in: "+b.what, fmt.Sprintf("≤ %.1f", b.bar), "%.2f", below)
-		over, err := s.exchange(ctx, srv.dns, from, packets, beyond, false)
-		if err != nil {
-			return err
+		for k, c := range []struct {
+			what    string
+			packets [][]byte
+			owed    int // octets of each answer
+			bar     string
+		}{
+			{b.what, plain, 0, "≤ %.1f"},
+			{b.what + ", client's cookie", cookies, serverCookie, "≤ %.1f but for the cookie"},
+		} {
+			from := net.IPv4(127, 0, byte(10+2*i+k), 1) // another client, as limits count them
+			below, err := s.exchange(ctx, srv.dns, from, c.packets, belowLimit, true)
+			if err != nil {
+				return err
+			}
+			without := below
+			without.out -= c.owed * below.answers
+			seen := fmt.Sprintf("%.2f", below.ratio())
+			if c.owed > 0 {
+				seen += fmt.Sprintf(", but for the cookie %.2f", without.ratio())
+			}
+			s.row(without.ratio() > 0 && without.ratio() <= b.bar, "octets out for each in: "+c.what, fmt.Sprintf(c.bar, b.bar), "%s", seen)
+			over, err := s.exchange(ctx, srv.dns, from, c.packets, beyond, false)
+			if err != nil {
+				return err
+			}
+			s.speed(over.ratio() <= 0.5, "the same over the limit", "≤ 0.5", "%.2f", over.ratio())
 		}
-		s.speed(over <= 0.5, "the same over the limit", "≤ 0.5", "%.2f", over)
 	}
 	_, err = srv.stop()
 	return err
 }
 
-// exchange sends packets in turn, so many in all, and returns how many octets came
-// back for each that went out; waiting for each answer, or for none.
-func (s *soak) exchange(ctx context.Context, addr string, from net.IP, packets [][]byte, n int, wait bool) (float64, error) {
+// serverCookie is what an answer has more than a question with a client's cookie
+// alone. Whoever answers such a question at all owes it (RFC 7873 §5.2.3).
+const serverCookie = 16
+
+// forged returns the questions that somebody would ask in the name of another: as
+// they are and with EDNS, and with a client's cookie.
+func forged(names []string, qtype uint16) (plain, cookies [][]byte, err error) {
+	for _, name := range names {
+		m := new(dns.Msg)
+		m.Question = []dns.Question{{Name: name, Qtype: qtype, Qclass: dns.ClassINET}}
+		bare, err := m.Pack()
+		if err != nil {
+			return nil, nil, err
+		}
+		m.SetEdns0(1232, true)
+		edns, err := m.Pack()
+		if err != nil {
+			return nil, nil, err
+		}
+		with := appendCookie(bytes.Clone(bare), []byte("8 octets"))
+		with[11] = 1 // of an OPT record
+		plain, cookies = append(plain, bare, edns), append(cookies, with)
+	}
+	return plain, cookies, nil
+}
+
+// echoed is what went in and what came out.
+type echoed struct{ in, out, answers int }
+
+func (o echoed) ratio() float64 { return float64(o.out) / float64(o.in) }
+
+// read waits so long for an answer, and counts it.
+func (o *echoed) read(c net.Conn, buf []byte, d time.Duration) error {
+	_ = c.SetReadDeadline(time.Now().Add(d)) // of an open socket
+	n, err := c.Read(buf)
+	o.out += n
+	if err == nil {
+		o.answers++
+	}
+	return err
+}
+
+// exchange sends packets in turn, so many in all, and counts what came back; waiting
+// for each answer, or for none.
+func (s *soak) exchange(ctx context.Context, addr string, from net.IP, packets [][]byte, n int, wait bool) (o echoed, err error) {
 	c, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: from}}).DialContext(ctx, "udp", addr)
 	if err != nil {
-		return 0, err
+		return o, err
 	}
 	defer c.Close()
 	if u, ok := c.(*net.UDPConn); ok {
 		_ = u.SetReadBuffer(4 << 20) // what does not fit is lost
 	}
-	sent, received := 0, 0
 	buf := make([]byte, 4096)
-	read := func(d time.Duration) error {
-		_ = c.SetReadDeadline(time.Now().Add(d)) // of an open socket
-		got, err := c.Read(buf)
-		received += got
-		return err
-	}
 	for i := range n {
 		packet := packets[i%len(packets)]
 		if _, err := c.Write(packet); err != nil {
-			return 0, err
+			return o, err
 		}
-		sent += len(packet)
+		o.in += len(packet)
 		if wait {
-			if err := read(s.wait); err != nil {
-				return 0, fmt.Errorf("%w to %x: %w", errNoAnswer, packet, err)
+			if err := o.read(c, buf, s.wait); err != nil {
+				return o, fmt.Errorf("%w to %x: %w", errNoAnswer, packet, err)
 			}
 		} else if i%64 == 0 {
-			for read(time.Microsecond) == nil { // what is there
+			for o.read(c, buf, time.Microsecond) == nil { // what is there
 				continue
 			}
 		}
 	}
 	for !wait {
 		var timeout net.Error
-		if err := read(200 * time.Millisecond); errors.As(err, &timeout) && timeout.Timeout() {
+		if err := o.read(c, buf, 200*time.Millisecond); errors.As(err, &timeout) && timeout.Timeout() {
 			break
 		} else if err != nil {
-			return 0, err
+			return o, err
 		}
 	}
-	return float64(received) / float64(sent), nil
+	return o, nil
 }

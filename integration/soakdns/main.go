@@ -90,6 +90,7 @@ func parts() []part {
 		{"garbage", (*soak).sendGarbage},
 		{"reloads", (*soak).reload},
 		{"restarts", (*soak).restart},
+		{"upgrades", (*soak).restartInPlace},
 		{"stop", (*soak).stopUnderLoad},
 	}
 }

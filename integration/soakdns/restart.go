@@ -112,6 +112,35 @@ func (s *soak) restart(ctx context.Context) error {
 	return err
 }
 
+// restartInPlace has the program executed anew by the command for it, as after an
+// upgrade: the process stays, and keeps its sockets.
+func (s *soak) restartInPlace(ctx context.Context) error {
+	srv, state, err := s.start(ctx, setup{dns: unlimited})
+	if err != nil {
+		return err
+	}
+	defer srv.kill()
+	var longest time.Duration
+	load, err := s.underLoad(ctx, srv.dns, func(ctx context.Context) error {
+		for range s.restarts {
+			began := time.Now()
+			if err := s.tool(ctx, state, nil, "restart"); err != nil { // waits until it is ready
+				return err
+			}
+			longest = max(longest, time.Since(began))
+			time.Sleep(200 * time.Millisecond) // of load alone
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.lossless(load, fmt.Sprintf("%d times backscatter restart at %d questions a second", s.restarts, s.rate))
+	s.row(true, "the longest of them, with the command", "none", "%s", longest.Round(time.Millisecond))
+	_, err = srv.stop()
+	return err
+}
+
 // holdSockets opens what ops/systemd/backscatter.socket has systemd open.
 func holdSockets(ctx context.Context, addr string) (files []*os.File, err error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
