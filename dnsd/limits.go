@@ -60,15 +60,27 @@ func (l *limiter) weigh(q *request, over Transport, v *View, a *account) {
 	r := &v.Rules.Rates
 	now := v.Now.Unix()
 	client := limitedClient(v.Client)
+	if !q.proven(over) {
+		if q.limit = l.rate(q, r, client, now, a); q.limit != within {
+			return
+		}
+		client |= unproven
+	}
 	if r.Quota > 0 {
 		window := uint32(now / max(1, int64(r.Period/time.Second)))
 		if l.quotas.add(l.mix(client), window, 1) > uint64(r.Quota) {
 			q.limit = exhausted
 		}
 	}
-	if q.proven(over) {
-		return
-	}
+}
+
+// unproven has a client's questions counted apart for its quota that may be somebody
+// else's, who forges its address: they can use up no more than the quota of their like.
+const unproven = 1 << 63
+
+// rate says whether a question, over UDP and without a good cookie, is beyond the
+// rates.
+func (l *limiter) rate(q *request, r *Rates, client uint64, now int64, a *account) limit {
 	var excess uint64
 	if r.All > 0 {
 		excess = beyond(a.count(l, l.mix(client), now), r.All)
@@ -76,12 +88,13 @@ func (l *limiter) weigh(q *request, over Transport, v *View, a *account) {
 	if r.Same > 0 {
 		excess = max(excess, beyond(l.rates.add(l.hashName(client, q.name), uint32(now), 1), r.Same))
 	}
-	if excess > 0 {
-		q.limit = dropped
-		if r.Slip > 0 && excess%uint64(r.Slip) == 0 {
-			q.limit = slipped
-		}
+	switch {
+	case excess == 0:
+		return within
+	case r.Slip > 0 && excess%uint64(r.Slip) == 0:
+		return slipped
 	}
+	return dropped
 }
 
 // beyond returns how many of n are more than the rate.

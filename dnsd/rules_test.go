@@ -314,8 +314,8 @@ func TestGoodCookieHasNoRate(t *testing.T) {
 	}
 }
 
-// TestQuota uses a quota up: all addresses are unlisted then, whatever shows who
-// asks, until the next period; the zone's own name and the test points are not.
+// TestQuota uses a quota up: all addresses are unlisted then, until the next period;
+// the zone's own name and the test points are not.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	const host = "66.2.0.192.bl.example."
@@ -346,6 +346,66 @@ func TestQuota(t *testing.T) {
 	want(exhausted, request)
 	l.view.Now = l.view.Now.Add(time.Hour)
 	want("NOERROR "+a(host, 600, 2), request)
+}
+
+// TestQuotaOfTheForged has a stranger ask in a client's name: who shows that he is the
+// client has a quota of his own, and what is not answered uses none up.
+func TestQuotaOfTheForged(t *testing.T) {
+	t.Parallel()
+	const host, client = "66.2.0.192.bl.example.", "192.0.2.1"
+	l := newLimited(t, dnsd.Rules{Rates: dnsd.Rates{Quota: 10, Period: time.Hour, Same: 4, Slip: 3}})
+	forged := askWith(host, dns.TypeA)
+	if diff := cmp.Diff(map[string]int{"answer": 4, "truncated": 8, "nothing": 16}, l.times(t, 28, client, same(forged))); diff != "" {
+		t.Errorf("in one second (-want +got)\n%s", diff)
+	}
+	ask := func(request []byte) string {
+		return short(t, request, l.handle(append(make([]byte, 0, 4096), request...)))
+	}
+	listed, exhausted := "NOERROR "+a(host, 600, 2), "NXDOMAIN 60 ede 18 https://bl.example/"
+	for i, want := range []string{listed, listed, listed, listed, listed, listed, exhausted} { // 4 were answered before
+		l.view.Now = l.view.Now.Add(time.Second)
+		if got := ask(forged); got != want {
+			t.Errorf("question %d: %s, want %s", i, got, want)
+		}
+	}
+	first := askWith(soaAsk, dns.TypeSOA, cookieOption(firstCookie)...)
+	ours := cookieOf(t, l.handle(append(make([]byte, 0, 4096), first...)))
+	good := askWith(host, dns.TypeA, cookieOption(ours)...)
+	for i := range 11 {
+		want := listed
+		if i == 10 {
+			want = exhausted
+		}
+		if got := ask(good); got != want {
+			t.Errorf("with a good cookie, question %d: %s, want %s", i, got, want)
+		}
+	}
+	l.view.Client = netip.MustParseAddr("192.0.3.1")
+	if got := ask(forged); got != listed {
+		t.Errorf("another client: %s", got)
+	}
+}
+
+// TestQuotaOfTheForgedOverTCP wants who comes over TCP to have a quota of his own.
+func TestQuotaOfTheForgedOverTCP(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	rules := &dnsd.Rules{Rates: dnsd.Rates{Quota: 10, Period: 1e6 * time.Hour}}
+	o.Rules = func() *dnsd.Rules { return rules }
+	addr := serve(t, o).Addrs()[0]
+	request := packed(t, question("66.2.0.192.bl.example.", dns.TypeA))
+	for i := range 11 {
+		got := words(t, request, exchange(t, dnsd.UDP, addr, request)).Rcode
+		if want := []string{"NOERROR", "NXDOMAIN"}[i/10]; got != want {
+			t.Errorf("question %d over UDP: %s, want %s", i, got, want)
+		}
+	}
+	for i := range 11 {
+		got := words(t, request, exchange(t, dnsd.TCP, addr, request)).Rcode
+		if want := []string{"NOERROR", "NXDOMAIN"}[i/10]; got != want {
+			t.Errorf("question %d over TCP: %s, want %s", i, got, want)
+		}
+	}
 }
 
 // TestLimitsOverSockets wants the server to limit what comes over UDP and not

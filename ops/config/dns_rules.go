@@ -22,7 +22,7 @@ type DNSLimits struct {
 	Same   int           `key:"same" doc:"Answers in a second, over UDP, about one name to one client, whatever the type. A resolver keeps an answer for minutes; who asks for more has no cache, or is the victim of somebody who forges its address. A client is an IPv4 /24 or an IPv6 /56. 0 is no limit."`
 	All    int           `key:"all" doc:"Answers in a second, over UDP, to one client in all. 0 is no limit."`
 	Slip   int           `key:"slip" doc:"Of the questions beyond these two limits, every so many-th is answered with the truncation bit, by which a client that is no forgery comes again over TCP; the others are not answered. 0 answers none."`
-	Quota  int           `key:"quota" doc:"Questions of one client in a period, over UDP and TCP. Beyond it the client is told of every address that it is not listed, for a minute (NXDOMAIN, with the extended error 18 and the zone's url). 0 is no limit."`
+	Quota  int           `key:"quota" doc:"Questions of one client in a period; those with a good cookie and over TCP are counted apart from the others, which a stranger could ask in its name. Beyond it the client is told of every address that it is not listed, for a minute (NXDOMAIN, with the extended error 18 and the zone's url). 0 is no limit."`
 	Period time.Duration `key:"period" doc:"The period of the quota."`
 }
 
