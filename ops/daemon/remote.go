@@ -24,6 +24,9 @@ const noncesName = "reports.nonces"
 // maxRemoteClients bounds the connections of reporters, and of who is none.
 const maxRemoteClients = 256
 
+// maxRemotePerClient bounds those of one address.
+const maxRemotePerClient = 16
+
 // bindRemote binds the socket on which reporters hand in over the network.
 func (d *Daemon) bindRemote(c *config.Config, reg prometheus.Registerer) error {
 	metrics := remote.NewMetrics(reg)
@@ -52,7 +55,7 @@ func (d *Daemon) bindRemote(c *config.Config, reg prometheus.Registerer) error {
 // serveRemote serves reporters until ctx ends. Whether TLS is spoken is settled at
 // the start; a reload renews the certificate.
 func (d *Daemon) serveRemote(ctx context.Context) error {
-	l := netutil.LimitListener(d.remoteL, maxRemoteClients)
+	l := remote.LimitClients(netutil.LimitListener(d.remoteL, maxRemoteClients), maxRemotePerClient, d.remote.Proxies)
 	if config := d.remote.TLS(); config != nil {
 		l = tls.NewListener(l, config)
 	}

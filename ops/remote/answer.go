@@ -2,6 +2,8 @@ package remote
 
 import (
 	"net/netip"
+	"strings"
+	"unicode"
 
 	"backscatter/evidence"
 	"backscatter/listing"
@@ -20,8 +22,23 @@ type Answer struct {
 	Event   listing.ID       `json:"event,omitzero"` // names the observation, to ask the list's operator about
 }
 
+// maxReason bounds the reason of an answer.
+const maxReason = 500
+
+// tellable returns a reason that is no longer than that, and printable: what is
+// wrong with a report may be told in its own words.
+func tellable(reason string) string {
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, reason)
+}
+
 func answerOf(index int, f evidence.Finding) Answer {
-	a := Answer{Index: index, Verdict: f.Verdict, Reason: f.Reason, Class: f.Class, Level: f.Level, Source: f.Source}
+	a := Answer{Index: index, Verdict: f.Verdict, Reason: tellable(f.Reason), Class: f.Class, Level: f.Level, Source: f.Source}
 	if o, ok := f.Observation(); ok {
 		a.Event = o.ID
 		if key, err := listing.HostKey(o.Addr); err == nil {

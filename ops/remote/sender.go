@@ -19,6 +19,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"backscatter/evidence"
 )
 
 // Sender sends signed requests to one list.
@@ -143,26 +145,38 @@ func (s *Sender) send(ctx context.Context, body []byte, reports int) ([]Answer, 
 }
 
 const (
-	maxAnswer  = 64 << 10 // octets of one answer, or of a refusal
+	maxAnswer  = 64 << 10 // octets of one answer that is read, or of a refusal
+	maxAnswers = 64 << 20 // of all
 	maxMessage = 500
 )
 
 var errAnswers = errors.New("the list's answer is not understood; is this its URL?")
 
-// readAnswers reads an answer for each report, in order.
+// readAnswers reads an answer for each report, in order. One that is too long to
+// be of use is an answer all the same.
 func readAnswers(r io.Reader, reports int) ([]Answer, error) {
-	in := bufio.NewScanner(r)
-	in.Buffer(nil, maxAnswer)
+	in := bufio.NewReaderSize(io.LimitReader(r, maxAnswers), maxAnswer)
 	answers := make([]Answer, 0, reports)
-	for in.Scan() {
-		var a Answer
-		if err := json.Unmarshal(in.Bytes(), &a); err != nil || a.Index != len(answers) || len(answers) == reports {
-			return nil, errAnswers
+	for {
+		line, err := in.ReadSlice('\n')
+		long := false
+		for errors.Is(err, bufio.ErrBufferFull) {
+			long = true
+			_, err = in.ReadSlice('\n')
 		}
-		answers = append(answers, a)
-	}
-	if err := in.Err(); err != nil {
-		return nil, err
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if long || len(bytes.TrimSpace(line)) > 0 {
+			a := Answer{Index: len(answers), Verdict: evidence.Failed, Reason: "the list's answer is too long to be read"}
+			if !long && json.Unmarshal(line, &a) != nil || a.Index != len(answers) || len(answers) == reports {
+				return nil, errAnswers
+			}
+			answers = append(answers, a)
+		}
+		if err != nil {
+			break
+		}
 	}
 	if len(answers) != reports {
 		return nil, errAnswers

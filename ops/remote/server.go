@@ -48,19 +48,23 @@ type Limits struct {
 	Rate     int           // requests of one reporter within a minute
 	Bodies   int           // requests whose bodies are held at a time
 	Window   time.Duration // how far the clocks may differ, and how long nonces are remembered
+	Stall    time.Duration // for the body of a request, and a second more for each [leastPace] octets of it
 	Deadline time.Duration // for one request
 }
 
+// leastPace is how many octets of a body have to come in a second.
+const leastPace = 128 << 10
+
 // DefaultLimits returns the limits that are in force unless others are set.
 func DefaultLimits() Limits {
-	return Limits{Body: 8 << 20, Reports: 1000, Rate: 60, Bodies: 4, Window: 5 * time.Minute, Deadline: 2 * time.Minute}
+	return Limits{Body: 8 << 20, Reports: 1000, Rate: 60, Bodies: 4, Window: 5 * time.Minute, Stall: 15 * time.Second, Deadline: 2 * time.Minute}
 }
 
 func (l Limits) orDefaults() Limits {
 	d := DefaultLimits()
 	return Limits{
 		Body: cmp.Or(l.Body, d.Body), Reports: cmp.Or(l.Reports, d.Reports), Rate: cmp.Or(l.Rate, d.Rate),
-		Bodies: cmp.Or(l.Bodies, d.Bodies), Window: cmp.Or(l.Window, d.Window), Deadline: cmp.Or(l.Deadline, d.Deadline),
+		Bodies: cmp.Or(l.Bodies, d.Bodies), Window: cmp.Or(l.Window, d.Window), Stall: cmp.Or(l.Stall, d.Stall), Deadline: cmp.Or(l.Deadline, d.Deadline),
 	}
 }
 
@@ -84,14 +88,15 @@ type Server struct {
 	ServerOptions
 	bodies chan struct{} // a token for each body that is held
 
-	mu    sync.Mutex // guards rates
+	mu    sync.Mutex // guards all below; as many of each as are enrolled
 	rates map[string]*rate.Limiter
+	turns map[string]chan struct{} // a token for the request of a reporter that is under way
 }
 
 // NewServer returns a server.
 func NewServer(o ServerOptions) *Server {
 	o.Limits = o.Limits.orDefaults()
-	return &Server{ServerOptions: o, bodies: make(chan struct{}, o.Limits.Bodies), rates: map[string]*rate.Limiter{}}
+	return &Server{ServerOptions: o, bodies: make(chan struct{}, o.Limits.Bodies), rates: map[string]*rate.Limiter{}, turns: map[string]chan struct{}{}}
 }
 
 // HTTP returns an HTTP server with its bounds set, and TLS where there is a
@@ -155,10 +160,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case r.URL.Path != Path:
+		w.Header().Set("Connection", "close")
 		http.NotFound(w, r)
 		return
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
+		w.Header().Set("Connection", "close")
 		http.Error(w, "want POST", http.StatusMethodNotAllowed)
 		return
 	}
@@ -212,11 +219,14 @@ func (s *Server) take(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if no := s.admit(r, sig, reporter.Name); no != nil {
 		return nil, no
 	}
-	select {
-	case s.bodies <- struct{}{}:
-		defer func() { <-s.bodies }()
-	case <-ctx.Done():
-		return nil, &refusal{http.StatusServiceUnavailable, resultBusy, 10 * time.Second, errors.New("too many requests are under way")}
+	// One request of a reporter at a time, so that no reporter keeps the others out.
+	for _, slots := range []chan struct{}{s.turn(reporter.Name), s.bodies} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+			return nil, &refusal{http.StatusServiceUnavailable, resultBusy, 10 * time.Second, errors.New("too many requests are under way")}
+		}
 	}
 	body, no := s.read(w, r)
 	if no != nil {
@@ -248,18 +258,7 @@ func (s *Server) nearby(remote string) bool {
 	if err != nil {
 		return false
 	}
-	addr := from.Addr().Unmap().WithZone("")
-	if addr.IsLoopback() {
-		return true
-	}
-	if s.Proxies != nil {
-		for _, p := range s.Proxies() {
-			if p.Contains(addr) {
-				return true
-			}
-		}
-	}
-	return false
+	return nearby(from.Addr(), s.Proxies)
 }
 
 // named reports whether the host is this list's: by the certificate, by the
@@ -333,7 +332,7 @@ func (s *Server) wait(name string) time.Duration {
 	l := s.rates[name]
 	if l == nil {
 		l = rate.NewLimiter(rate.Every(time.Minute/time.Duration(s.Limits.Rate)), s.Limits.Rate)
-		s.rates[name] = l // as many as are enrolled
+		s.rates[name] = l
 	}
 	turn := l.Reserve()
 	wait := turn.Delay()
@@ -343,12 +342,30 @@ func (s *Server) wait(name string) time.Duration {
 	return wait
 }
 
+// turn returns what has room for one request of a reporter.
+func (s *Server) turn(name string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns[name] == nil {
+		s.turns[name] = make(chan struct{}, 1)
+	}
+	return s.turns[name]
+}
+
 func (s *Server) large() *refusal {
 	return refuse(http.StatusRequestEntityTooLarge, resultLarge, "want at most %d octets and %d reports in a request; send it in parts", s.Limits.Body, s.Limits.Reports)
 }
 
 // read reads the body, and makes sure that it is what was signed.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
+	// Who has no deadline to move is a test's recorder.
+	control := http.NewResponseController(w)
+	size := max(r.ContentLength, 0)
+	if r.ContentLength < 0 {
+		size = int64(s.Limits.Body)
+	}
+	_ = control.SetReadDeadline(time.Now().Add(min(s.Limits.Stall+time.Duration(size)*time.Second/leastPace, s.Limits.Deadline)))
+	defer func() { _ = control.SetReadDeadline(time.Now().Add(s.Limits.Deadline)) }()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.Limits.Body)))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, s.large()
@@ -386,7 +403,7 @@ func (s *Server) submit(ctx context.Context, body []byte, reporter *listing.Enro
 		answers = append(answers, Answer{Index: index, Verdict: evidence.Failed, Class: listing.ClassOther, Level: listing.LevelC})
 		answer := &answers[index] // stays where it is: there is room for all
 		if err != nil {
-			answer.Reason = err.Error()
+			answer.Reason = tellable(err.Error())
 			continue
 		}
 		report := reportOf(item, enrolled, now)
