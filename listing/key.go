@@ -56,9 +56,9 @@ func PrefixKey(p netip.Prefix) (Key, error) {
 	}
 	switch {
 	case p.Addr().Is4() && p.Bits() < MinBits4:
-		return Key{}, fmt.Errorf("%s is wider than /%d: %w", p, MinBits4, ErrKey)
+		return Key{}, &WideError{p, MinBits4}
 	case p.Addr().Is6() && p.Bits() < MinBits6:
-		return Key{}, fmt.Errorf("%s is wider than /%d: %w", p, MinBits6, ErrKey)
+		return Key{}, &WideError{p, MinBits6}
 	case p.Addr().Is6() && p.Bits() > hostBits:
 		return HostKey(p.Addr())
 	}

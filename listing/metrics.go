@@ -97,6 +97,9 @@ func (s *Store) gauges() []prometheus.Collector {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_clock_jumped", Help: "1 while nothing is dropped for its age, since the clock jumped or the store did not run for long.",
 		}, func() float64 { return on(!s.brakesNow.Load().Jumped.IsZero()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "backscatter_wide_prefixes_refused_total", Help: "Prefixes that were to be listed and are wider than may be.",
+		}, func() float64 { return float64(s.wide.count()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_held_back", Help: "Keys that evidence would list, and a brake keeps off the list.",
 		}, func() float64 { return float64(s.brakesNow.Load().Held) }),

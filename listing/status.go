@@ -30,7 +30,8 @@ type Status struct {
 	Waiting        int            `json:"waiting"` // requests
 	Writable       bool           `json:"writable"`
 	WhyNot         string         `json:"why_not,omitempty"`
-	Brakes         BrakeStatus    `json:"brakes"` // those that are on
+	Brakes         BrakeStatus    `json:"brakes"`                  // those that are on
+	Wide           *WideStatus    `json:"wide_prefixes,omitempty"` // nil: none was refused
 	Decommissioned *Decommission  `json:"decommissioned,omitempty"`
 	Profile        string         `json:"profile"`            // of the policy in force
 	Listable       []netip.Prefix `json:"listable,omitempty"` // special-purpose space that is open: for labs only
@@ -44,7 +45,7 @@ func (s *Store) Status() (Status, error) {
 		Path: s.path, Schema: schema, Sequence: snap.Sequence(), Serial: snap.Serial(), Published: snap.Time(),
 		NewestEvidence: snap.NewestEvidence(), Listings: snap.Len(), Classes: make(map[string]int),
 		Waiting: len(s.requests), Writable: true, Profile: settings.Policy.Profile, Listable: settings.Listable,
-		Brakes: s.brakesNow.Load().status(),
+		Brakes: s.brakesNow.Load().status(), Wide: s.wide.status(),
 	}
 	for class, n := range snap.Counts() {
 		out.Classes[class.String()] = n

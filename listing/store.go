@@ -67,9 +67,10 @@ type Store struct {
 	state     state
 	renewals  int                    // of the table of endings, at once
 	brakesNow atomic.Pointer[brakes] // those of the state, for all to read
-	clock     func() time.Time       // tests set it
-	touched   *touched               // by a compaction under way
-	onStage   func(stage) error      // tests set it
+	wide      refusedWide
+	clock     func() time.Time  // tests set it
+	touched   *touched          // by a compaction under way
+	onStage   func(stage) error // tests set it
 	// compactStep is what happens at the steps of a compaction, in tests.
 	compactStep func(string) error
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -171,6 +173,7 @@ a line. All are listed, or none.`,
 			}
 			keys, err := parseAll(items, listing.ParseKey)
 			if err != nil {
+				a.tellWide(cmd.Context(), err)
 				return err
 			}
 			f.given = placesOf(items, keys)
@@ -187,6 +190,19 @@ a line. All are listed, or none.`,
 	u.add(cmd.Flags())
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// tellWide lets the daemon know of a prefix that is too wide to be listed, which it
+// counts: what is refused here never comes to it. That there may be none is no matter.
+func (a *app) tellWide(ctx context.Context, refused error) {
+	wide, ok := errors.AsType[*listing.WideError](refused)
+	if !ok {
+		return
+	}
+	_ = a.withClient(ctx, func(c *control.Client) error {
+		_, err := c.List(ctx, control.ListRequest{Wide: []netip.Prefix{wide.Prefix}})
+		return err
+	})
 }
 
 func (a *app) delistCommand() *cobra.Command {

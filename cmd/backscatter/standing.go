@@ -82,6 +82,9 @@ func printStanding(b *strings.Builder, st listing.Status) {
 		fmt.Fprintf(b, "              nothing is published; 'backscatter decommission --undo' brings the list back\n")
 	}
 	printBrakes(b, st.Brakes)
+	if w := st.Wide; w != nil {
+		fmt.Fprintf(b, "brake         %d prefixes were refused since the start as too wide to be listed, %s of them last, at %s\n", w.Refused, w.Prefix, stamp(w.Last))
+	}
 }
 
 // printBrakes says which brakes are on, and what to do.

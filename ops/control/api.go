@@ -70,6 +70,7 @@ type Order struct {
 type ListRequest struct {
 	Order
 	Entries []listing.Manual `json:"entries"`
+	Wide    []netip.Prefix   `json:"wide,omitempty"` // that are too wide to be listed: the order is refused, and that is counted
 }
 
 // DelistRequest takes keys off the list.
@@ -111,6 +112,7 @@ type ImportRequest struct {
 type ReportRequest struct {
 	Reporter   string // empty for the first one
 	Client     netip.Addr
+	HELO, PTR  string  // of the client; empty when not known
 	MailFrom   *string // nil when not known; "" is the null sender
 	Recipients []string
 	Truncated  bool
@@ -128,7 +130,7 @@ func (r ReportRequest) HasEnvelope() bool {
 func (r ReportRequest) Report(now time.Time) evidence.Report {
 	out := evidence.Report{
 		Truncated: r.Truncated, Hearsay: r.Hearsay, Received: now, Reporter: r.Reporter, Sensor: "report",
-		Envelope: evidence.Envelope{Client: r.Client, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil},
+		Envelope: evidence.Envelope{Client: r.Client, HELO: r.HELO, PTR: r.PTR, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil},
 	}
 	if r.MailFrom != nil {
 		out.Envelope.MailFrom = *r.MailFrom

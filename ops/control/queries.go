@@ -248,6 +248,11 @@ func (s *Server) importList(r *http.Request) (any, error) {
 		entries, more = manuals(items, until)
 		problems = append(problems, more...)
 	}
+	for _, p := range problems {
+		if _, err := listing.ParseKey(p.Text); !exempt {
+			s.Store.Refused(err)
+		}
+	}
 	if len(problems) > 0 && !query.Has("skip_bad") {
 		return nil, importError(problems, fmt.Errorf("%d lines cannot be taken, and nothing was changed", len(problems)))
 	}
@@ -336,6 +341,8 @@ func reportRequest(r *http.Request) (q ReportRequest, err error) {
 	query := r.URL.Query()
 	q = ReportRequest{
 		Reporter:   query.Get("reporter"),
+		HELO:       query.Get("helo"),
+		PTR:        query.Get("ptr"),
 		Recipients: query["rcpt"],
 		Truncated:  query.Has("truncated"),
 		Hearsay:    query.Has("hearsay"),

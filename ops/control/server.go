@@ -200,6 +200,10 @@ func (s *Server) order(r *http.Request, o Order, keys int) (listing.Order, error
 func (s *Server) list(r *http.Request) (any, error) {
 	var q ListRequest
 	if err := decode(r, &q); err != nil {
+		s.Store.Refused(err)
+		return nil, err
+	}
+	if err := s.refuseWide(q.Wide); err != nil {
 		return nil, err
 	}
 	o, err := s.order(r, q.Order, len(q.Entries))
@@ -208,6 +212,17 @@ func (s *Server) list(r *http.Request) (any, error) {
 	}
 	result, err := s.Store.List(r.Context(), o, q.Entries)
 	return orderResult(len(q.Entries), result), err
+}
+
+// refuseWide refuses what a client says that it may not send.
+func (s *Server) refuseWide(wide []netip.Prefix) error {
+	for _, p := range wide {
+		if _, err := listing.PrefixKey(p); err != nil {
+			s.Store.Refused(err)
+			return badRequest("list: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *Server) delist(r *http.Request) (any, error) {
