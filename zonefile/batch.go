@@ -28,20 +28,36 @@ type batch struct {
 type batchFile struct {
 	besideFile
 
+	trail *trail // how far it is written
+
 	name    string
 	format  Format
 	entries int
 	size    int64
+	syncing int64 // so much the disk has begun with
 	sum     hash.Hash
 	gz      *gzipper   // the compressed copy of a file goes through it
 	plain   *batchFile // of which it is a compressed copy
 }
 
-// Write implements [io.Writer].
+// syncAtOnce is how much is written before the disk begins with it.
+const syncAtOnce = 1 << 20
+
+// Write implements [io.Writer]. The bytes are summed up while the system takes them.
 func (f *batchFile) Write(p []byte) (int, error) {
+	summed := make(chan struct{})
+	go func() {
+		defer close(summed)
+		f.sum.Write(p) // all of them: when not all are written, the file is no use
+	}()
 	n, err := f.File.Write(p)
-	f.sum.Write(p[:n])
 	f.size += int64(n)
+	f.trail.reach(f.size)
+	if more := f.size - f.syncing; more >= syncAtOnce {
+		startSync(f.File, f.syncing, more)
+		f.syncing = f.size
+	}
+	<-summed
 	if err == nil && f.gz != nil {
 		_, err = f.gz.Write(p)
 	}
@@ -53,12 +69,29 @@ func (b *batch) create(name string) (*batchFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batchFile{besideFile: beside, name: name, sum: sha256.New()}, nil
+	return &batchFile{besideFile: beside, trail: newTrail(), name: name, sum: sha256.New()}, nil
 }
 
-// write writes all files of the list, in one walk.
+// write writes all files of the list, in one walk, while they are read back behind
+// it. What is wrong with what is read back is a [RefusedError].
 func (b *batch) write(formats []Format, compress bool) error {
-	var outputs []Output
+	if err := b.createAll(formats, compress); err != nil {
+		return err
+	}
+	checked := make(chan error, 1)
+	go func() { checked <- b.verify() }()
+	err := b.fill()
+	for _, f := range b.files {
+		f.trail.end(err) // if it has not
+	}
+	refused := <-checked
+	if err != nil {
+		return err
+	}
+	return refused
+}
+
+func (b *batch) createAll(formats []Format, compress bool) error {
 	for _, format := range formats {
 		plain, err := b.create(format.File(b.list.Zone))
 		if err != nil {
@@ -66,7 +99,6 @@ func (b *batch) write(formats []Format, compress bool) error {
 		}
 		plain.format = format
 		b.files = append(b.files, plain)
-		outputs = append(outputs, Output{format, plain})
 		if !compress {
 			continue
 		}
@@ -76,6 +108,17 @@ func (b *batch) write(formats []Format, compress bool) error {
 		}
 		packed.plain, plain.gz = plain, newGzipper(packed)
 		b.files = append(b.files, packed)
+	}
+	return nil
+}
+
+// fill writes the files.
+func (b *batch) fill() error {
+	var outputs []Output
+	for _, f := range b.files {
+		if f.plain == nil {
+			outputs = append(outputs, Output{f.format, f})
+		}
 	}
 	stats, err := b.list.WriteAll(outputs...)
 	if err != nil {
@@ -88,29 +131,43 @@ func (b *batch) write(formats []Format, compress bool) error {
 			f.entries, stats = stats[0].Entries, stats[1:]
 		}
 		if f.gz != nil {
-			err = f.gz.Close()
+			if err := f.gz.Close(); err != nil {
+				return fmt.Errorf("write the copy of %s: %w", f.path, err)
+			}
 		}
-		if err := errors.Join(err, f.finish()); err != nil {
+		f.trail.end(nil)
+	}
+	for _, f := range b.files {
+		if err := f.finish(); err != nil {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
 	return nil
 }
 
-// verify reads all files back from the disk.
+// verify reads all files back, each behind its writer. It is one goroutine, beside the
+// one that writes: a server has its questions to answer meanwhile.
 func (b *batch) verify() error {
 	for _, f := range b.files {
-		err := f.read(func(r io.Reader) error {
+		if err := b.reach("read back " + f.name); err != nil {
+			return err
+		}
+		err := f.follow(func(r io.Reader) error {
 			if f.plain == nil {
 				return b.list.check(r, f.format)
 			}
-			return f.plain.read(func(plain io.Reader) error { return checkPacked(r, plain) })
+			return f.plain.follow(func(plain io.Reader) error { return checkPacked(r, plain) })
 		})
 		if err != nil {
 			return refuse("read back %s: %w", f.path, err)
 		}
 	}
 	return nil
+}
+
+// follow hands the file to a reader, which it keeps behind the writer.
+func (f *batchFile) follow(fn func(io.Reader) error) error {
+	return f.read(func(file *os.File) error { return fn(&behind{file: file, trail: f.trail}) })
 }
 
 func checkPacked(r, plain io.Reader) error {

@@ -31,7 +31,7 @@ func (l List) check(r io.Reader, f Format) error {
 	}
 	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), l.Snapshot.Serial(), entries)
 	whole := f.comment() == ""
-	for in.hosts(); in.next(); in.hosts() {
+	for in.takeHosts(); in.next(); in.takeHosts() {
 		if f.comment() != "" {
 			if whole = string(in.text) == end && !in.cut; whole {
 				continue
@@ -64,14 +64,19 @@ func (l List) tallies(parts []section) []tally {
 		}
 	}
 	if len(parts) == 1 && parts[0].format == IP4Set { // by far the most are hosts
-		l.walk(func(host, _ uint32, e listing.Entry) bool {
-			want[0].entries++
-			want[0].host(host, e.Class)
+		hosts, sum := 0, uint64(0)
+		l.walk(func(some []found, told []*carried) bool {
+			hosts += len(some)
+			for _, f := range some {
+				sum += sumHost(told[f.told].seed, f.host)
+			}
 			return true
 		}, func(e listing.Entry) bool {
 			want[0].entry(IP4Set, e)
 			return true
 		})
+		want[0].entries += hosts
+		want[0].hosts(hosts, sum)
 		return want
 	}
 	for e := range l.Snapshot.All() {
@@ -146,19 +151,25 @@ func (t *tally) entry(f Format, e listing.Entry) {
 func (t *tally) add(p netip.Prefix, class listing.Class) {
 	t.names++
 	addr := p.Addr().As16()
-	h := mix(binary.BigEndian.Uint64(addr[:8]) + uint64(p.Bits()))
-	h = mix(h + binary.BigEndian.Uint64(addr[8:]))
-	t.sum += mix(h + uint64(class))
+	t.sum += mix(seed(binary.BigEndian.Uint64(addr[:8]), p.Bits(), class) + binary.BigEndian.Uint64(addr[8:]))
 }
 
-// host is add for an IPv4 host.
-func (t *tally) host(host uint32, class listing.Class) {
-	t.names++
-	t.sum += mix(mix(mixedHost+(0xffff<<32|uint64(host))) + uint64(class))
+// hosts is add for so many IPv4 hosts of which each came to a [sumHost].
+func (t *tally) hosts(n int, sum uint64) {
+	t.names += n
+	t.sum += sum
 }
 
-// mixedHost is what the first half of an IPv4 host's prefix comes to in add.
-var mixedHost = mix(32)
+// sumHost is what add sums up for an IPv4 host.
+func sumHost(seed uint64, host uint32) uint64 { return mix(seed + (0xffff<<32 | uint64(host))) }
+
+// seed4 is the seed of IPv4 hosts.
+func seed4(class listing.Class) uint64 { return seed(0, all4.Addr().BitLen(), class) }
+
+// seed comes of all of a prefix and its class but for the second half of the address.
+func seed(half uint64, bits int, class listing.Class) uint64 {
+	return mix(mix(half) + uint64(bits)<<8 + uint64(class))
+}
 
 // mix is the finalizer of SplitMix64.
 func mix(h uint64) uint64 {
@@ -212,52 +223,24 @@ func (c *checker) begin() error {
 	return nil
 }
 
-// hosts takes the lines that follow in the buffer as long as they are IPv4 hosts
+// takeHosts takes the lines that follow in the buffer as long as they are IPv4 hosts
 // outside the test net: by far the most are, and they are worth the haste.
-func (c *checker) hosts() {
+func (c *checker) takeHosts() {
 	if c.format != IP4Set || c.common {
 		return
 	}
+	seed := seed4(c.class)
 	for {
 		_, _ = c.r.Peek(1) // fills the buffer, if it is empty; next finds why it stays so
 		buf, _ := c.r.Peek(c.r.Buffered())
-		taken := 0
-		for {
-			end := bytes.IndexByte(buf[taken:], '\n')
-			if end < 0 {
-				break
-			}
-			host, ok := readHost(buf[taken : taken+end])
-			if !ok || host>>8 == testNet4 {
-				break
-			}
-			c.host(host, c.class)
-			c.number++
-			taken += end + 1
-		}
+		taken, n, sum := sumHosts(buf, seed)
+		c.hosts(n, sum)
+		c.number += n
 		_, _ = c.r.Discard(taken) // so much is buffered
-		if taken == 0 {
+		if n == 0 {
 			return
 		}
 	}
-}
-
-// readHost reads an IPv4 address as we write it, without leading zeros.
-func readHost(line []byte) (host uint32, ok bool) {
-	octet, digits, dots := uint32(0), 0, 0
-	for _, ch := range line {
-		switch d := uint32(ch) - '0'; {
-		case d <= 9 && digits < 3 && (digits == 0 || octet > 0):
-			octet = 10*octet + d
-			digits++
-		case ch == '.' && digits > 0 && octet < 256:
-			host, octet, digits = host<<8|octet, 0, 0
-			dots++
-		default:
-			return 0, false
-		}
-	}
-	return host<<8 | octet, dots == 3 && digits > 0 && octet < 256
 }
 
 func (c *checker) line() error {

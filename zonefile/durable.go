@@ -54,7 +54,7 @@ func (b beside) discard() error {
 }
 
 // read hands the beside-file to a reader.
-func (b beside) read(fn func(io.Reader) error) error {
+func (b beside) read(fn func(*os.File) error) error {
 	f, err := os.Open(b.path)
 	if err != nil {
 		return err
@@ -74,23 +74,34 @@ func (b beside) same() (bool, error) {
 	}
 	defer func() { _ = old.Close() }()
 	same := false
-	err = b.read(func(r io.Reader) error {
-		same, err = equal(r, old)
+	err = b.read(func(f *os.File) error {
+		if same, err = sameSize(f, old); same && err == nil {
+			same, err = equal(f, old)
+		}
 		return err
 	})
 	return same, err
 }
 
+func sameSize(a, b *os.File) (bool, error) {
+	infoA, errA := a.Stat()
+	infoB, errB := b.Stat()
+	if err := errors.Join(errA, errB); err != nil {
+		return false, err
+	}
+	return infoA.Size() == infoB.Size(), nil
+}
+
 func equal(a, b io.Reader) (bool, error) {
 	var bufA, bufB [1 << 16]byte
 	for {
-		n, errA := io.ReadFull(a, bufA[:])
-		m, errB := io.ReadFull(b, bufB[:])
+		n, errA := fill(a, bufA[:])
+		m, errB := fill(b, bufB[:])
 		if !bytes.Equal(bufA[:n], bufB[:m]) {
 			return false, nil
 		}
 		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if err != nil && !errors.Is(err, io.EOF) {
 				return false, err
 			}
 		}
@@ -98,6 +109,17 @@ func equal(a, b io.Reader) (bool, error) {
 			return errA != nil && errB != nil, nil
 		}
 	}
+}
+
+// fill reads until the buffer is full. Unlike [io.ReadFull] it tells the end of a
+// file from a file that ends in the middle of something.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // later returns the time that files get which take the places of others: whole

@@ -141,14 +141,9 @@ func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
 // walkInto hands the writers what the zone carries. When one of them fails, all is
 // for nothing, and it ends.
 func (l List) walkInto(writers []*writer) {
-	l.walk(func(host, told uint32, e listing.Entry) bool {
+	l.walk(func(some []found, told []*carried) bool {
 		for _, w := range writers {
-			if b, ok := w.body.(*ip4setBody); ok {
-				b.host(host, told, e)
-				continue
-			}
-			e.Prefix = hostPrefix(host)
-			if !w.entry(e) {
+			if !w.body.hosts(some, told) {
 				return false
 			}
 		}
@@ -166,41 +161,6 @@ func (l List) walkInto(writers []*writer) {
 // all4 is what the formats of IPv4 hold.
 var all4 = netip.MustParsePrefix("0.0.0.0/0")
 
-// walk goes over what the zone carries, as it shows it, until a function says no.
-// IPv4 hosts come with the number of what they tell, and the entry of that without
-// its prefix: with millions of them, what is done for each is all the time it takes.
-func (l List) walk(host func(host, told uint32, e listing.Entry) bool, other func(listing.Entry) bool) {
-	var known []carried
-	l.Snapshot.Walk(func(addr, told uint32) bool {
-		if addr>>8 == testNet4 {
-			return true
-		}
-		for uint32(len(known)) <= told {
-			known = append(known, carried{})
-		}
-		k := &known[told]
-		if !k.asked {
-			e := l.Snapshot.Told(told)
-			class := e.ClassIn(l.Zone.Classes)
-			k.entry, k.asked, k.yes = e, true, class != listing.ClassOther
-			k.entry.Class = class
-		}
-		return !k.yes || host(addr, told, k.entry)
-	}, func(e listing.Entry) bool {
-		e, ok := l.Zone.carry(e)
-		return !ok || other(e)
-	})
-}
-
-// testNet4 is what the addresses of testNet begin with.
-const testNet4 = 127 << 16
-
-// carried is what a zone makes of what hosts tell.
-type carried struct {
-	entry      listing.Entry // without a prefix
-	asked, yes bool
-}
-
 func hostPrefix(host uint32) netip.Prefix {
 	var v4 [4]byte
 	binary.BigEndian.PutUint32(v4[:], host)
@@ -209,10 +169,11 @@ func hostPrefix(host uint32) netip.Prefix {
 
 const useNote = "for use on mail with a null sender (MAIL FROM:<>) only"
 
-// body is what makes one format of the entries. Its entry reports whether to
-// go on.
+// body is what makes one format of the entries. Its hosts, which takes IPv4 hosts as
+// they are walked over, and its entry report whether to go on.
 type body interface {
 	begin()
+	hosts(some []found, told []*carried) bool
 	entry(e listing.Entry) bool
 	end()
 }
@@ -238,6 +199,18 @@ type writer struct {
 	stats  Stats
 	line   []byte // reused
 	err    error
+}
+
+// hosts hands hosts on as any other entries, for the bodies that make no difference.
+func (w *writer) hosts(some []found, told []*carried) bool {
+	for _, f := range some {
+		e := told[f.told].entry
+		e.Prefix = hostPrefix(f.host)
+		if !w.entry(e) {
+			return false
+		}
+	}
+	return true
 }
 
 // put writes a line and forgets it; it reports whether to go on.

@@ -1,8 +1,11 @@
 package zonefile_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -84,6 +87,69 @@ backscatter_export_held{dir="` + d.dir + `",zone="bl.example."} `
 		}
 		if err := testutil.GatherAndCompare(d.registry, strings.NewReader(held+"0\n"), "backscatter_export_held"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestPublishReadsBack damages what was written, before it is read back: nothing of
+// it is published.
+func TestPublishReadsBack(t *testing.T) {
+	t.Parallel()
+	plain := func(text []byte) (string, error) { return string(text), nil }
+	unpack := func(text []byte) (string, error) {
+		r, err := gzip.NewReader(bytes.NewReader(text))
+		if err != nil {
+			return "", err
+		}
+		unpacked, err := io.ReadAll(r)
+		return string(unpacked), err
+	}
+	cut := func(text []byte) []byte { return text[:len(text)-1] }
+	more := func(text []byte) []byte { return append(text, '\n') }
+	other := func(text []byte) []byte {
+		return bytes.Replace(text, []byte("\n192.0.2.66\n"), []byte("\n192.0.2.67\n"), 1)
+	}
+	flip := func(text []byte) []byte { text[len(text)/2] ^= 1; return text }
+	for _, c := range []struct {
+		what, name string
+		read       func([]byte) (string, error)
+		damage     func([]byte) []byte
+	}{
+		{"cut off", "bl.example.ip4set", plain, cut},
+		{"longer", "bl.example.ip4set", plain, more},
+		{"of another host", "bl.example.ip4set", plain, other},
+		{"cut off", "bl.example.ip4set.gz", unpack, cut},
+		{"longer", "bl.example.ip4set.gz", unpack, more},
+		{"flipped", "bl.example.ip4set.gz", unpack, flip},
+	} {
+		d := newDesk(t, sample(), zonefile.IP4Set)
+		d.options.Gzip = true
+		d.Publisher = must(zonefile.NewPublisher(d.options))(t)
+		must(d.Publish(made))(t)
+		before := d.files(t)
+		d.next(listing.Next{Time: made})
+		path := filepath.Join(d.dir, "."+c.name+".new")
+		d.StopBefore(func(step string) error {
+			for step == "read back "+c.name { // until all is written
+				text, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				if told, err := c.read(text); err == nil && strings.Contains(told, "# END serial=") {
+					return os.WriteFile(path, c.damage(text), 0o600)
+				}
+			}
+			return nil
+		})
+		_, err := d.Publish(made)
+		if _, refused := errors.AsType[*zonefile.RefusedError](err); !refused || !strings.Contains(err.Error(), "read back "+path) {
+			t.Errorf("%s %s: %v", c.name, c.what, err)
+		}
+		if err := os.RemoveAll(filepath.Join(d.dir, zonefile.RefusedDir)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, d.files(t)); diff != "" {
+			t.Errorf("%s %s: the former files changed: %s", c.name, c.what, diff)
 		}
 	}
 }

@@ -133,7 +133,7 @@ func TestPublishStopped(t *testing.T) {
 		_, err := d.Publish(made)
 		m, unsigned := zonefile.OpenManifest(d.dir, public)
 		if unsigned == nil && m.Verify(d.dir) == nil {
-			if whole := m.Serial == sequence+1; whole && reached < 10 || m.Serial != sequence && !whole {
+			if whole := m.Serial == sequence+1; whole && reached < len(zonefile.Formats)+10 || m.Serial != sequence && !whole {
 				t.Errorf("step %d: serial %d is in force", at, m.Serial)
 			}
 		}
@@ -160,7 +160,9 @@ func TestPublishStopped(t *testing.T) {
 			t.Errorf("step %d: %d files, want %d", at, len(d.files(t)), len(before))
 		}
 	}
-	// All files, a sync, then manifest and signature with a sync each.
+	// All files read back, then in their places, a sync, then manifest and signature
+	// with a sync each.
+	steps = slices.DeleteFunc(steps, func(s string) bool { return strings.HasPrefix(s, "read back ") })
 	want := len(zonefile.Formats) + 1 + 2 + 2
 	if len(steps) != want || !slices.Equal(steps[want-4:], []string{
 		"rename MANIFEST", "sync after MANIFEST", "rename MANIFEST.minisig", "sync after MANIFEST.minisig",

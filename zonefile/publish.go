@@ -258,10 +258,10 @@ func (p *Publisher) publish(what published, brake float64, now time.Time) (done 
 	}
 	b := &batch{dir: p.o.Dir, list: list, step: p.step}
 	defer func() { err = errors.Join(err, b.discard()) }()
-	if err := b.write(p.o.Formats, p.o.Gzip); err != nil {
-		return Publication{}, err
+	if err = b.write(p.o.Formats, p.o.Gzip); err == nil {
+		err = p.guard(b, brake)
 	}
-	if err := p.guard(b, brake); err != nil {
+	if err != nil {
 		return Publication{}, errors.Join(err, b.setAside(err, now))
 	}
 	if err := b.sign(p.o.Key); err != nil {

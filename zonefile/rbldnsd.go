@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,22 +94,24 @@ func (k groupKey) compare(o groupKey) int {
 
 // group is the IPv4 hosts that one default line stands for.
 type group struct {
-	key   groupKey
-	entry listing.Entry // one of them
-	hosts [][]uint32    // in order; pieces, so that growing copies nothing
+	key    groupKey
+	entry  listing.Entry // one of them
+	pieces [][]uint32    // in order; each of its own, so that growing copies nothing
+	last   []uint32      // that is not full, and comes behind the pieces
 }
 
+// pieceHosts is how many hosts a piece has at most: so little is left over in the
+// last one, of groups of which there may be thousands.
+const pieceHosts = 1 << 12
+
 func (g *group) add(host uint32) {
-	last := len(g.hosts) - 1
-	if last < 0 || len(g.hosts[last]) == cap(g.hosts[last]) {
-		size := 16
-		if last >= 0 {
-			size = min(2*cap(g.hosts[last]), 1<<14)
+	if len(g.last) == cap(g.last) {
+		if len(g.last) > 0 {
+			g.pieces = append(g.pieces, g.last)
 		}
-		g.hosts = append(g.hosts, make([]uint32, 0, size))
-		last++
+		g.last = make([]uint32, 0, min(max(2*cap(g.last), 16), pieceHosts))
 	}
-	g.hosts[last] = append(g.hosts[last], host)
+	g.last = append(g.last, host)
 }
 
 // ip4setBody writes IPv4 for rbldnsd. Hosts stand as bare addresses, since some
@@ -139,21 +142,30 @@ func (b *ip4setBody) entry(e listing.Entry) bool {
 	return true
 }
 
-// host takes a host, and what it tells, by its number and in full.
-func (b *ip4setBody) host(host, told uint32, e listing.Entry) {
-	for uint32(len(b.told)) <= told {
+func (b *ip4setBody) hosts(some []found, told []*carried) bool {
+	for len(b.told) < len(told) {
 		b.told = append(b.told, nil)
 	}
-	g := b.told[told]
-	if g == nil {
-		key := keyOf(e)
-		if g = b.groups[key]; g == nil {
-			g = &group{key: key, entry: e}
-			b.groups[key] = g
+	for _, f := range some {
+		g := b.told[f.told]
+		if g == nil {
+			g = b.group(told[f.told].entry)
+			b.told[f.told] = g
 		}
-		b.told[told] = g
+		g.add(f.host)
 	}
-	g.add(host)
+	return true
+}
+
+// group returns the group of an entry.
+func (b *ip4setBody) group(e listing.Entry) *group {
+	key := keyOf(e)
+	g := b.groups[key]
+	if g == nil {
+		g = &group{key: key, entry: e}
+		b.groups[key] = g
+	}
+	return g
 }
 
 func (b *ip4setBody) end() {
@@ -170,7 +182,7 @@ func (b *ip4setBody) end() {
 	}
 	for _, g := range slices.SortedFunc(maps.Values(b.groups), func(x, y *group) int { return x.key.compare(y.key) }) {
 		b.defaultLine(g.entry)
-		if !b.hosts(g) {
+		if !b.lines(g) {
 			return
 		}
 	}
@@ -187,40 +199,55 @@ func (w *writer) maxRange(widest int) {
 	w.text("$MAXRANGE4 /" + string(appendUint(nil, uint32(widest))))
 }
 
-// hostsAtOnce is how many hosts are handed on at once.
-const hostsAtOnce = 2048
+// linesAtOnce is how many bytes of hosts are handed on at once, or a few more.
+const linesAtOnce = 1 << 19
 
-// hosts writes a line for each host of a group.
-func (b *ip4setBody) hosts(g *group) bool {
-	for _, piece := range g.hosts {
-		for some := range slices.Chunk(piece, hostsAtOnce) {
-			for _, host := range some {
-				b.line = append(appendHost(b.line, host), '\n')
-			}
-			b.stats.Entries += len(some)
-			if !b.putLines() {
-				return false
-			}
+// lines writes a line for each host of a group.
+func (b *ip4setBody) lines(g *group) bool {
+	for _, piece := range append(g.pieces, g.last) {
+		b.line = appendHosts(b.line, piece)
+		b.stats.Entries += len(piece)
+		if len(b.line) >= linesAtOnce && !b.putLines() {
+			return false
 		}
 	}
-	return true
+	return b.putLines()
 }
 
-func appendHost(dst []byte, host uint32) []byte {
-	for shift := 24; shift > 0; shift -= 8 {
-		dst = append(appendOctet(dst, byte(host>>shift)), '.')
+// appendHosts appends a line for each host. What is stored too much of an octet the
+// next one covers.
+func appendHosts(dst []byte, hosts []uint32) []byte {
+	n := len(dst)
+	dst = slices.Grow(dst, len(hosts)*hostLine+4)[:n+len(hosts)*hostLine+4]
+	for _, host := range hosts {
+		line := (*[hostLine + 4]byte)(dst[n:])
+		a, b, c, d := &octets[host>>24], &octets[host>>16&255], &octets[host>>8&255], &octets[host&255]
+		binary.LittleEndian.PutUint32(line[:], a.text)
+		end := a.size
+		binary.LittleEndian.PutUint32(line[end&15:], b.text)
+		end += b.size
+		binary.LittleEndian.PutUint32(line[end&15:], c.text)
+		end += c.size
+		binary.LittleEndian.PutUint32(line[end&15:], d.text)
+		end += d.size
+		line[(end-1)&15] = '\n'
+		n += end
 	}
-	return appendOctet(dst, byte(host))
+	return dst[:n]
 }
 
-func appendOctet(dst []byte, o byte) []byte {
-	switch {
-	case o >= 100:
-		return append(dst, '0'+o/100, '0'+o/10%10, '0'+o%10)
-	case o >= 10:
-		return append(dst, '0'+o/10, '0'+o%10)
+// octets are the octets as they stand in a line, with a dot behind.
+var octets = func() (all [256]octetText) {
+	for i := range all {
+		text := append(strconv.AppendUint(nil, uint64(i), 10), '.')
+		all[i] = octetText{binary.LittleEndian.Uint32(append(text, 0, 0)), len(text)}
 	}
-	return append(dst, '0'+o)
+	return all
+}()
+
+type octetText struct {
+	text uint32 // four bytes, the lowest first
+	size int    // of which so many count
 }
 
 // defaultLine writes the code and the text of the bare addresses that follow.
