@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -201,9 +202,7 @@ func TestVerifyServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, f := published(t)
-			for key, texts := range c.change {
-				f.records[key] = texts
-			}
+			maps.Copy(f.records, c.change)
 			if c.twist != nil {
 				f.twist = c.twist(f)
 			}

@@ -90,7 +90,7 @@ func zones(t *testing.T) *zonefile.Set {
 func newStore(t *testing.T, dir string) *listing.Store {
 	t.Helper()
 	store, err := listing.Open(filepath.Join(dir, "test.db"), listing.Options{Settings: listing.Settings{
-		Policy:   listing.Solo(),
+		Policy: listing.Solo(), Probation: listing.DefaultProbation(),
 		Listable: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
 	}})
 	if err != nil {
