@@ -16,7 +16,7 @@ import (
 
 // journal remembers which messages were handed in, so that an import that was
 // broken off goes on where it was: a file with a line for each, the hash of the
-// message. Messages are known again whatever their files are called by then. To
+// message and its envelope. Messages are known again whatever their files are called by then. To
 // lose the last lines costs some messages being handed in again, which count once.
 type journal struct {
 	name    string
@@ -29,9 +29,16 @@ type journal struct {
 
 type messageHash [16]byte
 
+// hashOf hashes a message, and the envelope where there is one: a message that
+// came from two clients, or to two people, is two reports.
 func hashOf(item intake.Item) messageHash {
-	sum := sha256.Sum256(item.Raw)
-	return messageHash(sum[:16])
+	h := sha256.New()
+	e := item.Envelope
+	if e.Client.IsValid() || e.MailFromKnown || len(e.Recipients) > 0 {
+		fmt.Fprintf(h, "%s %t %q %q\n", e.Client, e.MailFromKnown, e.MailFrom, e.Recipients)
+	}
+	h.Write(item.Raw)
+	return messageHash(h.Sum(nil)[:16])
 }
 
 // saveEvery is after how many messages the file is written.
