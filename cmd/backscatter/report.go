@@ -272,7 +272,7 @@ func (a *app) judge(f reportFlags) (judge, func(), error) {
 func enveloped(r control.ReportRequest, item intake.Item) control.ReportRequest {
 	e := item.Envelope
 	if e.Client.IsValid() {
-		r.Client = e.Client
+		r.Client, r.HELO, r.PTR = e.Client, e.HELO, e.PTR
 	}
 	if e.MailFromKnown {
 		r.MailFrom = &e.MailFrom

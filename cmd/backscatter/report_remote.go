@@ -236,9 +236,7 @@ func (c *courier) add(ctx context.Context, r control.ReportRequest, batch []inta
 // now, unless it says when: it may wait.
 func asSent(r control.ReportRequest, item intake.Item) intake.Item {
 	report := enveloped(r, item).Report(time.Now())
-	helo, ptr := item.Envelope.HELO, item.Envelope.PTR
 	item.Envelope, item.Received = report.Envelope, report.Received
-	item.Envelope.HELO, item.Envelope.PTR = helo, ptr
 	return item
 }
 

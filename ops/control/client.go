@@ -181,6 +181,8 @@ func (c *Client) Report(ctx context.Context, r ReportRequest, raw []byte) (evide
 	q := url.Values{}
 	setIf(q, "reporter", r.Reporter, r.Reporter != "")
 	setIf(q, "client_ip", r.Client.String(), r.Client.IsValid())
+	setIf(q, "helo", r.HELO, r.HELO != "")
+	setIf(q, "ptr", r.PTR, r.PTR != "")
 	if r.MailFrom != nil {
 		q.Set("mail_from", *r.MailFrom)
 	}

@@ -104,7 +104,7 @@ func TestReport(t *testing.T) {
 	f := newFixture(t)
 	null, received := "", time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	full := control.ReportRequest{
-		Reporter: "other", Client: netip.MustParseAddr("2001:db8::1"), MailFrom: &null,
+		Reporter: "other", Client: netip.MustParseAddr("2001:db8::1"), HELO: "he.sender.example", PTR: "mail.sender.example", MailFrom: &null,
 		Recipients: []string{"a@trap.example", "b&c=d@trap.example"}, Truncated: true, Hearsay: true, Received: received,
 	}
 	if _, err := f.client.Report(t.Context(), full, []byte("Subject: x\r\n\r\n\x00\xff")); err != nil {
@@ -112,7 +112,7 @@ func TestReport(t *testing.T) {
 	}
 	want := evidence.Report{
 		Raw: []byte("Subject: x\r\n\r\n\x00\xff"), Truncated: true, Hearsay: true, Received: received, Reporter: "other", Sensor: "report",
-		Envelope: evidence.Envelope{Client: full.Client, MailFromKnown: true, Recipients: full.Recipients},
+		Envelope: evidence.Envelope{Client: full.Client, HELO: "he.sender.example", PTR: "mail.sender.example", MailFromKnown: true, Recipients: full.Recipients},
 	}
 	if diff := cmp.Diff(want, f.sink.last(t), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Error(diff)
