@@ -14,6 +14,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,15 +32,16 @@ const (
 
 // Log is a file of what was sent. It is safe for concurrent use.
 //
-// The file may be rotated: what was read stays known, and at the start the file
-// of before, NAME.1, is read too.
+// The file may be rotated, to NAME.1 and so on: what was read stays known, and all of
+// those are read too, at the start and when there were more than one since the last
+// look. Files that were compressed are not.
 type Log struct {
 	name string
 	most int
 
 	mu     sync.Mutex // guards all below
 	looked time.Time
-	file   fs.FileInfo
+	file   *os.File // stays open when it is rotated, to be read to its end
 	read   int64
 	known  map[uint64]bool // hashes: a collision of two of a million would excuse one host in 10¹³
 	older  map[uint64]bool // those of before that
@@ -49,10 +52,6 @@ func Open(name string) (*Log, error) { return open(name, maxKnown) }
 
 func open(name string, most int) (*Log, error) {
 	l := &Log{name: name, most: most, known: map[uint64]bool{}}
-	if _, err := l.readFrom(name+".1", 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read what was sent: %w", err)
-	}
-	l.file = nil
 	if err := l.look(); err != nil {
 		return nil, fmt.Errorf("read what was sent: %w", err)
 	}
@@ -75,32 +74,77 @@ func (l *Log) Has(id string) bool {
 	return l.known[hash] || l.older[hash]
 }
 
-// look reads what came to the file since the last time.
+// look reads what came since the last time: the rest of the file that is open, and
+// where that was rotated or begun anew, those behind it, the oldest first.
 func (l *Log) look() error {
 	l.looked = time.Now() //nolint:forbidigo // see Has
-	info, err := os.Stat(l.name)
+	current, err := os.Stat(l.name)
+	if l.file != nil {
+		mine, mineErr := l.file.Stat()
+		if mineErr == nil && mine.Size() >= l.read {
+			if l.read, err = l.readFrom(l.file, l.read); err != nil {
+				return err
+			}
+			if current == nil || os.SameFile(mine, current) {
+				return nil // as ever; or there is none at the moment
+			}
+		}
+	}
+	if current == nil {
+		return err
+	}
+	return l.begin()
+}
+
+// begin reads the files that were not read, and then the one of the name, which
+// stays open.
+func (l *Log) begin() error {
+	next, err := os.Open(l.name)
 	if err != nil {
 		return err
 	}
-	if l.file == nil || !os.SameFile(l.file, info) || info.Size() < l.read {
-		l.read = 0 // another one, or begun anew
+	for _, f := range l.rotated() {
+		_, err := l.readFrom(f, 0)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return errors.Join(err, next.Close())
+		}
 	}
-	l.file = info
-	if info.Size() == l.read {
-		return nil
+	if l.file != nil {
+		_ = l.file.Close() // it was only read
 	}
-	l.read, err = l.readFrom(l.name, l.read)
+	l.file = next
+	l.read, err = l.readFrom(next, 0)
 	return err
+}
+
+// maxRotated bounds the files of before that are read.
+const maxRotated = 99
+
+// rotated opens the files of before that were not read, the oldest first: those
+// behind the one that is open, or all when that is none of them.
+func (l *Log) rotated() (files []*os.File) {
+	var mine fs.FileInfo
+	if l.file != nil {
+		mine, _ = l.file.Stat()
+	}
+	for n := 1; n <= maxRotated; n++ {
+		f, err := os.Open(l.name + "." + strconv.Itoa(n))
+		if err != nil {
+			break
+		}
+		if info, err := f.Stat(); err != nil || mine != nil && os.SameFile(mine, info) && info.Size() >= l.read {
+			_ = f.Close()
+			break
+		}
+		files = append(files, f)
+	}
+	slices.Reverse(files)
+	return files
 }
 
 // readFrom reads the whole lines behind an offset, and returns where they end: a
 // line that is still being written is read the next time.
-func (l *Log) readFrom(name string, offset int64) (int64, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return offset, err
-	}
-	defer func() { _ = f.Close() }()
+func (l *Log) readFrom(f *os.File, offset int64) (int64, error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return offset, err
 	}

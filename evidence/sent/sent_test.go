@@ -76,6 +76,65 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// What was written between two looks is known, however often the file was rotated
+// meanwhile, and in whichever way.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, rotate := range map[string]func(*testing.T, string){
+		"once": func(t *testing.T, name string) {
+			t.Helper()
+			rename(t, name, name+".1")
+			appendTo(t, name+".1", "<late@r>\n") // by who still has it open
+			appendTo(t, name, "<new@r>\n")
+		},
+		"twice": func(t *testing.T, name string) {
+			t.Helper()
+			rename(t, name, name+".1")
+			appendTo(t, name, "<late@r>\n")
+			rename(t, name+".1", name+".2")
+			rename(t, name, name+".1")
+			appendTo(t, name, "<new@r>\n")
+		},
+		"by a copy": func(t *testing.T, name string) {
+			t.Helper()
+			appendTo(t, name+".1", "<first@r>\n<before@r>\n<late@r>\n")
+			if err := os.Truncate(name, 0); err != nil {
+				t.Fatal(err)
+			}
+			appendTo(t, name, "<new@r>\n")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				name := filepath.Join(t.TempDir(), "sent")
+				appendTo(t, name, "<first@r>\n")
+				l, err := sent.Open(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				appendTo(t, name, "<before@r>\n")
+				rotate(t, name)
+				time.Sleep(2 * time.Second)
+				for _, id := range []string{"first@r", "before@r", "late@r", "new@r"} {
+					if !l.Has(id) {
+						t.Errorf("%s is not known", id)
+					}
+				}
+				if again, err := sent.Open(name); err != nil || !again.Has("first@r") || !again.Has("late@r") || !again.Has("new@r") {
+					t.Errorf("after a restart: %v", err)
+				}
+			})
+		})
+	}
+}
+
 // Memory is bounded: the oldest of very many are forgotten.
 func TestManyAreForgotten(t *testing.T) {
 	t.Parallel()
