@@ -227,7 +227,8 @@ func (w *watch) take(text string) (milter.Response, error) {
 	n := min(len(text), MaxRaw-len(w.raw))
 	w.truncated = w.truncated || n < len(text)
 	if !w.milter.memory.take(n) {
-		w.lost = true
+		w.milter.memory.give(w.taken) // nothing will come of it
+		w.lost, w.raw, w.taken = true, nil, 0
 		w.milter.metrics.milterMessages.WithLabelValues("overloaded").Inc()
 		return passed{}, nil
 	}

@@ -183,6 +183,11 @@ func TestMilterNeverHolds(t *testing.T) {
 	m.want(m.session.Mail("", nil))
 	m.want(m.session.Rcpt("x@trap.example", nil))
 	m.want(m.session.HeaderField("Subject", "never ends"))
+	m.want(m.session.HeaderField("X-Large", strings.Repeat("x", 2000)))
+	small.until(t, "backscatter_milter_message_memory_bytes", "0") // it is lost, and takes no room
+	m.want(m.session.Mail("", nil))
+	m.want(m.session.Rcpt("x@trap.example", nil))
+	m.want(m.session.HeaderField("Subject", "never ends"))
 	_ = m.session.Close() // in the middle
 	small.until(t, "backscatter_milter_connections", "0")
 	small.until(t, "backscatter_milter_message_memory_bytes", "0")
