@@ -33,14 +33,31 @@ func (d *Daemon) Submit(ctx context.Context, r evidence.Report) (evidence.Findin
 // RunParts starts a stage of one part for each, in order, and returns what
 // stops them all.
 func (d *Daemon) RunParts(ctx context.Context, failed chan<- error, names []string, part func(ctx context.Context, name string) error) (stop func() error) {
-	var running []runningStage
+	running := startParts(ctx, failed, names, part)
+	return func() error { return d.stop(running) }
+}
+
+// GiveWayParts is RunParts that returns what ends them for a restart.
+func (d *Daemon) GiveWayParts(ctx context.Context, names []string, part func(ctx context.Context, name string) error) (giveWay func() error) {
+	running := startParts(ctx, make(chan error, 1), names, part)
+	return func() error { return d.giveWay(running) }
+}
+
+func startParts(ctx context.Context, failed chan<- error, names []string, part func(ctx context.Context, name string) error) (running []runningStage) {
 	for _, name := range names {
 		one := stage{name: name, parts: []func(context.Context) error{
 			func(ctx context.Context) error { return part(ctx, name) },
 		}}
 		running = append(running, start(ctx, one, failed))
 	}
-	return func() error { return d.stop(running) }
+	return running
+}
+
+// WantTwice wants a restart while another is under way.
+func WantTwice(ctx context.Context) error {
+	s := newSuccessor()
+	<-s.free
+	return s.want(ctx, nil, "")
 }
 
 // NotSpecial refuses special-purpose space.

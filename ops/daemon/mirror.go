@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -244,7 +243,7 @@ func (m *Mirror) Run(ctx context.Context, ready func()) error {
 		m.log.Info("stopping")
 	case <-m.asked:
 		notifySystemd(ctx, reloadingState()) // STOPPING would have the manager end it
-		return cmp.Or(stopAll(running, m.o.Config.ShutdownTimeout), ErrRestart)
+		return restarting(m.log, stopAll(running, m.o.Config.ShutdownTimeout))
 	case cause = <-failed:
 		m.log.Error("stopping because a part failed", "err", cause)
 	}

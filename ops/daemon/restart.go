@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
@@ -29,17 +30,40 @@ const checkTime = 30 * time.Second
 // very process, with the DNS sockets of the one before. So whoever watches over the
 // process notices nothing, and what is asked in between waits in the sockets.
 type Successor struct {
-	asked   chan struct{} // holds one token when it is wanted
+	free    chan struct{} // holds one token until it is wanted
+	asked   chan struct{} // holds one token from then on
 	program string
 	sockets []*os.File
 }
 
-func newSuccessor() Successor { return Successor{asked: make(chan struct{}, 1)} }
+func newSuccessor() Successor {
+	s := Successor{free: make(chan struct{}, 1), asked: make(chan struct{}, 1)}
+	s.free <- struct{}{}
+	return s
+}
+
+// errWanted is what another says who wants a restart. The server may be ending by then.
+var errWanted = &control.Error{Code: control.CodeConflict, Message: "restart: one is under way already"}
 
 // want makes Run end for a restart, unless the program on the disk refuses the
 // configuration, which it reads from a file (empty: from nowhere), or the keys that
 // the configuration names: once Run has ended nobody is there to go on.
 func (s *Successor) want(ctx context.Context, server *dnsd.Server, file string, more ...string) error {
+	select {
+	case <-s.free:
+	default:
+		return errWanted
+	}
+	if err := s.prepare(ctx, server, file, more...); err != nil {
+		s.free <- struct{}{}
+		return err
+	}
+	s.asked <- struct{}{} // has room: only who has the token comes here
+	return nil
+}
+
+// prepare looks whether the program would start, and copies the sockets for it.
+func (s *Successor) prepare(ctx context.Context, server *dnsd.Server, file string, more ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("restart: find the program: %w", err)
@@ -63,10 +87,6 @@ func (s *Successor) want(ctx context.Context, server *dnsd.Server, file string, 
 		return fmt.Errorf("restart: %w", err)
 	}
 	s.program, s.sockets = program, sockets
-	select {
-	case s.asked <- struct{}{}:
-	default: // it is wanted already
-	}
 	return nil
 }
 
@@ -113,7 +133,8 @@ func (m *Mirror) Restart(ctx context.Context, by listing.Actor) error {
 }
 
 // giveWay ends the stages for a restart. The DNS is the last: it answers from
-// memory while the store is closed, which may take a while.
+// memory while the store is closed, which may take a while. With a stage that did not
+// end the store is left as it is; whatever was committed is on the disk.
 func (d *Daemon) giveWay(running []runningStage) error {
 	within := d.rules.Load().config.ShutdownTimeout
 	var dns []runningStage
@@ -125,14 +146,18 @@ func (d *Daemon) giveWay(running []runningStage) error {
 			others = append(others, r)
 		}
 	}
-	if err := stopAll(others, within); err != nil {
-		return err
+	err := stopAll(others, within)
+	if !errors.Is(err, errStillRuns) {
+		err = errors.Join(err, d.store.Close())
 	}
-	if err := d.store.Close(); err != nil {
-		return err
-	}
-	if err := stopAll(dns, within); err != nil {
-		return err
+	return restarting(d.log, errors.Join(err, stopAll(dns, within)))
+}
+
+// restarting returns ErrRestart, however the end was: with the process the sockets
+// would end, and nobody would answer.
+func restarting(log *slog.Logger, err error) error {
+	if err != nil {
+		log.Error("restarting, and not all has ended in order", "err", err)
 	}
 	return ErrRestart
 }
