@@ -60,6 +60,7 @@ var ways = []struct{ name, top, client string }{
 	{"from the relay", "", "203.0.113.5"},
 	{"from the relay, mapped", "", "::ffff:203.0.113.5"},
 	{"from the relay by IPv6", "", "2001:db8:1::25"},
+	{"from a process on the trap's own host", "", "127.0.0.1"},
 	{"through a second relay", "Received: from relay.example (relay.example [203.0.113.5]) by mx.trap.example (Postfix) with ESMTP id 1\n", "203.0.113.6"},
 	{"through a scanner on the relay", "Received: from localhost (localhost [127.0.0.1])\n\tby relay.example (Postfix) with ESMTP id 2; Sat, 21 Nov 2026 10:00:01 +0000\nReceived: from relay.example ([127.0.0.1])\n\tby localhost (relay.example [127.0.0.1]) (amavisd-new, port 10024)\n\twith ESMTP id x; Sat, 21 Nov 2026 10:00:01 +0000\n", ""},
 	// An alias of the relay forwards to a mailbox at a large provider, out of

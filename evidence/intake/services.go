@@ -3,6 +3,7 @@ package intake
 import (
 	"crypto/tls"
 	"net/netip"
+	"slices"
 )
 
 // services is what a listener offers beyond plain SMTP, and to whom.
@@ -19,12 +20,7 @@ func (s *services) relay(addr netip.Addr) bool {
 	if s.relays == nil || !addr.IsValid() {
 		return false
 	}
-	for _, p := range s.relays() {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.relays(), func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // tls returns the configuration for STARTTLS, nil where it is not offered.

@@ -29,8 +29,8 @@ func (l *clients) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from, err := netip.ParseAddrPort(raw.RemoteAddr().String())
-		if err != nil || nearby(from.Addr(), l.proxies) {
+		from, unknown := netip.ParseAddrPort(raw.RemoteAddr().String())
+		if unknown != nil || nearby(from.Addr(), l.proxies) {
 			return raw, nil
 		}
 		addr := clientOf(from.Addr())
