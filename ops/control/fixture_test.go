@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds every wait for something that should happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // sink keeps what it is given.
 type sink struct {
