@@ -140,13 +140,18 @@ func (b *batch) took(n int) int {
 // answer answers the first n packets, and returns how many answers are to be sent.
 func (b *batch) answer(w *worker, n int) int {
 	answers := 0
+	next := b.datagram(0)
 	for i := range n {
+		d := next
+		next = datagram{}
+		if i+1 < n {
+			next = b.datagram(i + 1)
+		}
 		in := &b.in[i]
 		if in.Hdr.Namelen == 0 {
 			continue
 		}
-		length := min(int(in.Len), udpBuffer)
-		out := w.handle(b.packets[i][:length], clientAddr(&b.clients[i]))
+		out := w.handle(d, next)
 		if len(out) == 0 {
 			continue
 		}
@@ -158,6 +163,11 @@ func (b *batch) answer(w *worker, n int) int {
 	}
 	w.done()
 	return answers
+}
+
+// datagram returns what the kernel filled in.
+func (b *batch) datagram(i int) datagram {
+	return datagram{b.packets[i][:min(int(b.in[i].Len), udpBuffer)], clientAddr(&b.clients[i])}
 }
 
 // clientAddr returns the address that the kernel told of a packet's sender. The

@@ -10,7 +10,7 @@ func Worker(view func() View) (handle func(packet []byte) []byte, quick func(pac
 	handle = func(packet []byte) []byte {
 		w.view, w.loaded = view(), true
 		defer w.done()
-		return w.handle(packet, netip.AddrPortFrom(w.view.Client, 53053))
+		return w.handle(datagram{packet, netip.AddrPortFrom(w.view.Client, 53053)}, datagram{})
 	}
 	quick = func(packet []byte) ([]byte, Verdict, bool) {
 		w.view, w.loaded = view(), true
@@ -37,7 +37,7 @@ func SampledWorker(view func() View, every int) (handle func(packet []byte) []by
 		w.view, w.loaded = view(), true
 		w.probe.look(&s.streams)
 		defer w.done()
-		out := w.handle(packet, netip.AddrPortFrom(w.view.Client, 53053))
+		out := w.handle(datagram{packet, netip.AddrPortFrom(w.view.Client, 53053)}, datagram{})
 		if r := w.probe.rings[queryLog]; r != nil {
 			r.tail.Store(r.next.Load())
 		}
@@ -52,3 +52,17 @@ func (*idle) take(*sample) {}
 func (*idle) flush()       {}
 func (*idle) hurry()       {}
 func (*idle) close()       {}
+
+// BatchWorker is the first of [Worker] for batches: it answers one packet while it
+// looks at the next, and done ends a batch.
+func BatchWorker(view func() View) (handle func(packet, next []byte) []byte, done func()) {
+	w := New(Options{}).worker(ipv4Family)
+	handle = func(packet, next []byte) []byte {
+		if !w.loaded {
+			w.view, w.loaded = view(), true
+		}
+		client := netip.AddrPortFrom(w.view.Client, 53053)
+		return w.handle(datagram{packet, client}, datagram{next, client})
+	}
+	return handle, w.done
+}

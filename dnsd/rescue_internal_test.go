@@ -23,7 +23,7 @@ func TestPanicIsToldInTheMidstOfTrouble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out := s.worker(ipv4Family).handle(append(make([]byte, 0, udpBuffer), packet...), netip.MustParseAddrPort("192.0.2.1:53")); len(out) == 0 {
+	if out := s.worker(ipv4Family).handle(datagram{append(make([]byte, 0, udpBuffer), packet...), netip.MustParseAddrPort("192.0.2.1:53")}, datagram{}); len(out) == 0 {
 		t.Error("no answer")
 	}
 	if text := log.String(); !strings.Contains(text, "on fire") || !strings.Contains(text, "rescue_internal_test.go") {

@@ -137,11 +137,14 @@ func openUDP(addr netip.Addr, wildcard bool) (fd int, err error) {
 // setUpUDP makes a socket block, though not for long, and tell where packets
 // were sent to where that can differ.
 func setUpUDP(fd int, addr netip.Addr, wildcard bool) error {
-	level, destination := unix.IPPROTO_IP, unix.IP_PKTINFO
+	level, destination, discover := unix.IPPROTO_IP, unix.IP_PKTINFO, unix.IP_MTU_DISCOVER
 	if addr.Is6() {
-		level, destination = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+		level, destination, discover = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, unix.IPV6_MTU_DISCOVER
 	}
 	err := unix.SetNonblock(fd, false)
+	if err == nil { // never in fragments, whatever is said of the path (RFC 9715 §3.1)
+		err = unix.SetsockoptInt(fd, level, discover, unix.IP_PMTUDISC_PROBE)
+	}
 	if err == nil && wildcard { // to which of our addresses a packet came
 		err = unix.SetsockoptInt(fd, level, destination, 1)
 	}

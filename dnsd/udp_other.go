@@ -99,7 +99,7 @@ func (l *udpListener) serve(ctx context.Context, _ int, w *worker) error {
 			continue
 		}
 		began := w.counts.timed.begin()
-		out := w.handle(packet[:n], client)
+		out := w.handle(datagram{packet[:n], client}, datagram{})
 		w.done()
 		if len(out) == 0 {
 			continue
