@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"log/slog"
 	"net/netip"
-	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -226,6 +225,7 @@ func (p *Publisher) publishWith(now time.Time, brake float64) (Publication, erro
 	}
 	p.count(func(m *Metrics) { m.setHeld(zone.Name, p.o.Dir, held) })
 	if err != nil {
+		err = remedy(err)
 		former := p.State()
 		p.state.Store(&State{Serial: former.Serial, Current: former.Current, Err: err, Held: held})
 		p.count(func(m *Metrics) { m.errors.WithLabelValues(zone.Name).Inc() })
@@ -247,7 +247,7 @@ func (p *Publisher) count(what func(*Metrics)) {
 
 func (p *Publisher) publish(what published, brake float64, now time.Time) (done Publication, err error) {
 	z, s := what.zone, what.snapshot
-	if err := os.Mkdir(p.o.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeFolder(p.o.Dir); err != nil {
 		return Publication{}, err
 	}
 	list := List{Zone: z, Snapshot: s, Now: now}
@@ -268,5 +268,12 @@ func (p *Publisher) publish(what published, brake float64, now time.Time) (done 
 		return Publication{}, err
 	}
 	files, err := b.replace(now)
+	if s.Len() >= manyEntries {
+		debug.FreeOSMemory()
+	}
 	return Publication{Zone: z.Name, Dir: p.o.Dir, Serial: s.Serial(), Files: files}, err
 }
+
+// manyEntries is of how many a publication leaves so much memory behind that it is
+// given back at once: else the next one comes on top of it.
+const manyEntries = 1 << 18

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -17,6 +18,9 @@ func writeDurably(what, name string, fill func(*os.File) error, options ...renam
 		return usageError("%s to %s: that is a folder; name a file in it", what, name)
 	}
 	f, err := renameio.NewPendingFile(name, options...)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s to %s: %w; make the folder %s first, or name another file", what, name, err, filepath.Dir(name))
+	}
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", what, name, err)
 	}
