@@ -192,26 +192,13 @@ func (x *exchange) below(off int) ([]byte, bool) {
 		case length == 0:
 			name = append(name, 0)
 			cut := len(name) - len(x.zone)
-			return name[:max(0, cut)], cut >= 0 && equalLower(name[cut:], x.zone) && endsAtLabel(name, cut)
+			return name[:max(0, cut)], cut >= 0 && zonefile.SameName(name[cut:], x.zone) && endsAtLabel(name, cut)
 		default:
 			name = append(name, x.buf[off:off+1+length]...)
 			off += 1 + length
 		}
 	}
 	return nil, false
-}
-
-// equalLower compares with a name that is in lower case.
-func equalLower(name, lower []byte) bool {
-	for i, c := range name {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // endsAtLabel reports whether a label begins at cut.

@@ -96,12 +96,8 @@ func answers(packet, sent []byte, seal *seal) error {
 		return errors.New("the answer cannot be read")
 	}
 	rcode := int(flags & 0xf)
-	switch {
-	case seal == nil:
-	case q.signed == 0 && rcode == dns.RcodeSuccess:
-		return errors.New("the answer is not signed")
-	case q.signed > 0:
-		if err := seal.verifyAnswer(packet, q.signed, uint64(time.Now().Unix())); err != nil {
+	if seal != nil && (q.signed > 0 || rcode == dns.RcodeSuccess) {
+		if err := newInboundSeal(seal).verify(packet, q.signed, time.Now()); err != nil {
 			return err
 		}
 	}

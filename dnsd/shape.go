@@ -100,7 +100,7 @@ func (l *library) host(v *View, zone *zonefile.Zone, name []byte, qtype uint16) 
 	}
 	for i := range all.hosts {
 		h := &all.hosts[i]
-		if !sameWire(h.name, name) {
+		if !zonefile.SameName(h.name, name) {
 			continue
 		}
 		for t, shaped := range hostTypes {
@@ -111,27 +111,6 @@ func (l *library) host(v *View, zone *zonefile.Zone, name []byte, qtype uint16) 
 		return nil, true, nil
 	}
 	return nil, false, nil
-}
-
-// sameWire reports whether two names on the wire are the same but for case
-// (RFC 4343 §3). A length is at most 63, so none is a letter.
-func sameWire(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if lowerASCII(a[i]) != lowerASCII(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lowerASCII(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		c += 'a' - 'A'
-	}
-	return c
 }
 
 // makeHosts asks the general path for the name servers that have addresses of

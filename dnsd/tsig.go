@@ -288,22 +288,3 @@ func (k *key) signRequest(message []byte, now uint64) ([]byte, *seal) {
 	s := &seal{key: k, last: signature{name: k.name, algorithm: k.algorithm}}
 	return s.sign(message, 0, now), s
 }
-
-// verifyAnswer tells whether a message answers what the seal signed last
-// (§5.4).
-func (s *seal) verifyAnswer(packet []byte, off int, now uint64) error {
-	t, err := readSignature(packet, off)
-	switch {
-	case err != nil:
-		return err
-	case !bytes.Equal(t.name, s.key.name), !bytes.Equal(t.algorithm, s.key.algorithm):
-		return errors.New("it is signed with another key")
-	case t.fault != dns.RcodeSuccess:
-		return fmt.Errorf("our signature was refused: %s", dns.RcodeToString[int(t.fault)])
-	case !hmac.Equal(t.mac, s.key.mac(s.last.mac, unsigned(packet[:off], t.id), t.variables(true))):
-		return errors.New("its signature is wrong")
-	case now > t.time+uint64(t.fudge), t.time > now+uint64(t.fudge):
-		return errors.New("it was signed at another time; compare the clocks")
-	}
-	return nil
-}

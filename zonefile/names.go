@@ -59,7 +59,7 @@ func (z *Zone) Parse(qname string) (Kind, netip.Addr) {
 	}
 	zone, ok := appendWire(zoneBuf[:0], z.Name)
 	cut := len(name) - len(zone)
-	if !ok || cut < 0 || !equalFold(name[cut:], zone) {
+	if !ok || cut < 0 || !SameName(name[cut:], zone) {
 		return None, netip.Addr{}
 	}
 	return ParseLabels(name[:cut])
@@ -162,7 +162,7 @@ func nibble(c byte) (byte, bool) {
 }
 
 func statusOrNone(rel []byte) Kind {
-	if len(rel) == 1+len(statusLabel) && int(rel[0]) == len(statusLabel) && equalFold(rel[1:], []byte(statusLabel)) {
+	if len(rel) == 1+len(statusLabel) && int(rel[0]) == len(statusLabel) && SameName(rel[1:], []byte(statusLabel)) {
 		return Status
 	}
 	return None
@@ -175,8 +175,9 @@ func lowerByte(c byte) byte {
 	return c
 }
 
-// equalFold compares without case in ASCII only, as names are (RFC 4343).
-func equalFold(a, b []byte) bool {
+// SameName reports whether two names on the wire are the same but for case, which is
+// that of ASCII only (RFC 4343 §3). A length is at most 63, so none is a letter.
+func SameName(a, b []byte) bool {
 	if len(a) != len(b) {
 		return false
 	}

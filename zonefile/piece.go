@@ -54,7 +54,7 @@ func pieceOf(labels []byte) (piece netip.Prefix, ok bool) {
 		}
 	}
 	var buf [maxWire]byte
-	return piece, ok && equalFold(AppendLabels(buf[:0], piece), labels)
+	return piece, ok && SameName(AppendLabels(buf[:0], piece), labels)
 }
 
 // wildcardPiece reads the labels below which a wildcard stands. Of which family
