@@ -29,11 +29,11 @@ func (l *clients) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from, unknown := netip.ParseAddrPort(raw.RemoteAddr().String())
-		if unknown != nil || nearby(from.Addr(), l.proxies) {
+		from := peerOf(raw)
+		if !from.IsValid() || nearby(from, l.proxies) {
 			return raw, nil
 		}
-		addr := clientOf(from.Addr())
+		addr := clientOf(from)
 		if l.count(addr, 1) <= l.each {
 			return &clientConn{Conn: raw, gone: sync.OnceFunc(func() { l.count(addr, -1) })}, nil
 		}
@@ -62,6 +62,15 @@ type clientConn struct {
 func (c *clientConn) Close() error {
 	c.gone()
 	return c.Conn.Close()
+}
+
+// peerOf returns who is connected, the zero address where that is no address.
+func peerOf(c net.Conn) netip.Addr {
+	from, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Addr()
 }
 
 // clientOf returns what counts as one client: an IPv4 address, or an IPv6 /64, all
