@@ -254,7 +254,10 @@ func (q *questioner) compare(ctx context.Context, c *checkup, copied *zonefile.C
 	z := copied.Zones.All()[0]
 	var export checkup
 	export.readStatus(z.Status(copied.Snapshot, now), now)
-	if c.Entries != nil && *c.Entries != *export.Entries {
+	// The publisher counts what a zone does not carry, too, and the export may not say how
+	// much that is.
+	part := z.Whole == 0 && listing.AllClasses&^z.Classes&^listing.ClassSetOf(listing.ClassCallout) != 0
+	if c.Entries != nil && (*c.Entries < *export.Entries || *c.Entries > *export.Entries && !part) {
 		c.problem("it tells of %d entries, and the export has %d", *c.Entries, *export.Entries)
 	}
 	step, at := max(1, copied.Snapshot.Len()/samples), 0
