@@ -245,6 +245,18 @@ func mappedName(addr netip.Addr) string {
 	return b.String()
 }
 
+// compareEntries compares the number of entries that a server tells, if it does, with
+// that of an export. The publisher counts what a zone does not carry, too, and the
+// export may not say how much that is.
+func (c *checkup) compareEntries(z *zonefile.Zone, s *listing.Snapshot, now time.Time) {
+	var export checkup
+	export.readStatus(z.Status(s, now), now)
+	part := z.Whole == 0 && listing.AllClasses&^z.Classes&^listing.ClassSetOf(listing.ClassCallout) != 0
+	if c.Entries != nil && (*c.Entries < *export.Entries || *c.Entries > *export.Entries && !part) {
+		c.problem("it tells of %d entries, and the export has %d", *c.Entries, *export.Entries)
+	}
+}
+
 // samples is how many listed, and as many unlisted, addresses are compared.
 const samples = 200
 
@@ -252,14 +264,7 @@ const samples = 200
 // and listed addresses, evenly over all of the list, with those beside them.
 func (q *questioner) compare(ctx context.Context, c *checkup, copied *zonefile.Copy, now time.Time) error {
 	z := copied.Zones.All()[0]
-	var export checkup
-	export.readStatus(z.Status(copied.Snapshot, now), now)
-	// The publisher counts what a zone does not carry, too, and the export may not say how
-	// much that is.
-	part := z.Whole == 0 && listing.AllClasses&^z.Classes&^listing.ClassSetOf(listing.ClassCallout) != 0
-	if c.Entries != nil && (*c.Entries < *export.Entries || *c.Entries > *export.Entries && !part) {
-		c.problem("it tells of %d entries, and the export has %d", *c.Entries, *export.Entries)
-	}
+	c.compareEntries(z, copied.Snapshot, now)
 	step, at := max(1, copied.Snapshot.Len()/samples), 0
 	for e := range copied.Snapshot.All() {
 		if at++; at%step != 0 {
