@@ -158,6 +158,9 @@ func (b *batch) verify() error {
 			}
 			return f.plain.follow(func(plain io.Reader) error { return checkPacked(r, plain) })
 		})
+		if _, unread := errors.AsType[*fs.PathError](err); unread {
+			return fmt.Errorf("read back: %w", err) // another time it may do
+		}
 		if err != nil {
 			return refuse("read back %s: %w", f.path, err)
 		}
@@ -189,7 +192,7 @@ func (b *batch) sign(key *SigningKey) error {
 		Created: stampAt(b.list.Snapshot, b.list.Now).UTC().Truncate(time.Second),
 		Ended:   b.list.Snapshot.Decommissioned().UTC(),
 
-		Published: b.list.Snapshot.Time().UTC(), Settings: b.list.Zone.settings(),
+		Published: b.list.Snapshot.Time().UTC(), Settings: b.list.Zone.settingsOf(b.list.Snapshot),
 	}
 	m.Expires = m.Created.Add(manifestLifetime)
 	for _, f := range b.files {

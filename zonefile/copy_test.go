@@ -61,9 +61,27 @@ func TestCopyAnswersTheSame(t *testing.T) {
 			t.Errorf("serial %d of %s", c.Snapshot.Serial(), c.Snapshot.Time())
 		}
 		z.TTL, z.NegativeTTL, z.Refresh, z.Retry, z.Expire = 5*time.Minute, 5*time.Minute, time.Hour, 15*time.Minute, 24*time.Hour
-		if diff := cmp.Diff(z, copied, cmpopts.IgnoreFields(zonefile.Zone{}, "Copied"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(z, copied, cmpopts.IgnoreFields(zonefile.Zone{}, "Copied", "Whole"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Errorf("settings (-published +copied):\n%s", diff)
 		}
+		if told := max(copied.Whole, c.Snapshot.Len()); told != s.Len() {
+			t.Errorf("tells of %d entries, the publisher of %d", told, s.Len())
+		}
+	}
+}
+
+// A zone that does not carry every class tells at its mirror, too, how long the list is.
+func TestCopyOfAPartTellsOfTheWhole(t *testing.T) {
+	t.Parallel()
+	s := sample()
+	d := newDesk(t, s, zonefile.IP4Set, zonefile.IP6Trie)
+	z := testZone()
+	z.Classes = listing.ClassSetOf(listing.ClassBounce)
+	d.zone.Store(z)
+	must(d.Publish(made))(t)
+	c := must(must(zonefile.ReadManifest(d.dir))(t).Load(d.dir))(t)
+	if got := c.Zones.All()[0].Whole; got != s.Len() || c.Snapshot.Len() >= s.Len() {
+		t.Errorf("the mirror has %d entries and tells of %d, the publisher of %d", c.Snapshot.Len(), got, s.Len())
 	}
 }
 

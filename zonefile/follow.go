@@ -45,7 +45,7 @@ type Follower struct {
 
 	// What follows belongs to whoever runs Check, which is called by one at a time.
 	newest  newest
-	found   bool // newest is known
+	of      string // the zone that newest is of; empty: it is not known
 	refused refusal
 	told    string // the refusal that was logged last
 	loaded  bool   // files were read since memory was last given back
@@ -226,12 +226,12 @@ func (f *Follower) admit(m Manifest, now time.Time) error {
 	if zone := f.State().Zone; zone != "" && zone != m.Zone {
 		return fmt.Errorf("%s: is of zone %s, and %s is in force; for another zone start another mirror", f.o.Dir, m.Zone, zone)
 	}
-	if !f.found {
+	if f.of != m.Zone {
 		kept, err := readNewest(f.memory(m.Zone))
 		if err != nil {
 			return err
 		}
-		f.newest, f.found = kept, true
+		f.newest, f.of = kept, m.Zone
 	}
 	if f.newest.after(m) {
 		return fmt.Errorf("%s: serial %d of %s is older than serial %d of %s, which was in force; if the publisher had to begin anew, remove %s",

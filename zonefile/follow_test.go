@@ -240,6 +240,36 @@ func TestFollowerOfOneZone(t *testing.T) {
 	}
 }
 
+// A folder has a zone that cannot be read, and then another: which serial of that was
+// in force is what counts, and not that of the first.
+func TestFollowerKnowsTheNewestOfEachZone(t *testing.T) {
+	t.Parallel()
+	m := newMirror(t)
+	other := testZone()
+	other.Name = "other.example."
+	m.publisher.zone.Store(other)
+	must(m.publisher.Publish(made))(t)
+	m.fetch(t)
+	former := m.publisher.files(t)
+	m.publish(t, made.Add(time.Minute), listing.Next{Time: made.Add(time.Minute)})
+	m.fetch(t)
+	must(m.Check(made.Add(time.Minute)))(t) // the newer of other.example was in force
+
+	m.publisher.zone.Store(testZone())
+	m.publish(t, made.Add(2*time.Minute), listing.Next{Time: made.Add(2 * time.Minute)})
+	m.restart()
+	m.fetch(t, zonefile.ManifestName, zonefile.SignatureName) // without its files
+	if _, err := m.Check(made.Add(2 * time.Minute)); err == nil {
+		t.Error("taken without its files")
+	}
+	for name, text := range former {
+		m.put(t, name, text)
+	}
+	if _, err := m.Check(made.Add(2 * time.Minute)); err == nil || !strings.Contains(err.Error(), "older") {
+		t.Errorf("an older one of the other zone: %v", err)
+	}
+}
+
 // TestFollowerNeverMixes has files copied one by one, in any order, cut off and
 // in place, while the publisher goes on, and the follower look after each step.
 func TestFollowerNeverMixes(t *testing.T) {

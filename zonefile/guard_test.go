@@ -154,15 +154,36 @@ func TestPublishReadsBack(t *testing.T) {
 	}
 }
 
+// What cannot be read back is not refused: another time it may do.
+func TestPublishCannotReadBack(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, sample(), zonefile.IP4Set)
+	d.StopBefore(func(step string) error {
+		if step == "read back bl.example.ip4set" {
+			return os.Remove(filepath.Join(d.dir, ".bl.example.ip4set.new"))
+		}
+		return nil
+	})
+	_, err := d.Publish(made)
+	if _, refused := errors.AsType[*zonefile.RefusedError](err); refused || err == nil || d.State().Held {
+		t.Errorf("held %t: %v", d.State().Held, err)
+	}
+	d.StopBefore(func(string) error { return nil })
+	must(d.Publish(made))(t)
+}
+
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, sample(), zonefile.IP4Set)
 	exempt := errors.New("is exempt")
 	// One lies inside what is listed, beside one that is open, and one around it.
-	blocks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("203.0.113.129/32"), netip.MustParsePrefix("2001:db8::/32")}
+	blocks := []netip.Prefix{
+		netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("203.0.113.129/32"), netip.MustParsePrefix("2001:db8::/32"),
+		netip.MustParsePrefix("127.0.0.2/32"),
+	} // which is answered, and not listed
 	d.options.Forbidden = func() ([]netip.Prefix, func(netip.Prefix) error, error) {
 		return blocks, func(p netip.Prefix) error {
-			if p.Overlaps(blocks[1]) || p.Overlaps(blocks[2]) {
+			if p.Overlaps(blocks[1]) || p.Overlaps(blocks[2]) || p == blocks[3] {
 				return exempt
 			}
 			return nil

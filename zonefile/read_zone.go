@@ -97,6 +97,7 @@ func (z *zoneReader) directive(line string) error {
 	case keyword == "$ORIGIN" && len(fields) == 2:
 		origin, ok := z.absolute(fields[1])
 		if !ok {
+			z.origin, z.owner = unknownOrigin, ""
 			return fmt.Errorf("%q is no domain name", fields[1])
 		}
 		z.origin = origin
@@ -106,6 +107,10 @@ func (z *zoneReader) directive(line string) error {
 	}
 	return errors.New("want $ORIGIN with a name or $TTL with a number")
 }
+
+// unknownOrigin stands for one that cannot be read (RFC 2606 §2): no name below it is
+// that of an address.
+const unknownOrigin = "origin.invalid."
 
 func (z *zoneReader) absolute(name string) (string, bool) {
 	switch {
@@ -127,10 +132,12 @@ func (r *reader) record(text string) error {
 			return nil
 		}
 		if z.owner == "" {
-			return errors.New("has no owner, and stands before the first that has one")
+			return errors.New("has no owner, and stands behind none that could be read")
 		}
 		text = z.owner + text
 	}
+	owner := z.owner
+	z.owner = "" // that of a record that cannot be read is not that of the one before
 	p := dns.NewZoneParser(strings.NewReader(text), z.origin, "")
 	p.SetDefaultTTL(uint32(DefaultTTL.Seconds())) // what it is does not matter
 	rr, ok := p.Next()
@@ -141,6 +148,7 @@ func (r *reader) record(text string) error {
 		return err
 	}
 	if !ok {
+		z.owner = owner
 		return nil // a comment
 	}
 	if _, more := p.Next(); more || p.Err() != nil {

@@ -49,7 +49,16 @@ func TestReadZone(t *testing.T) {
 			},
 		},
 		{"without an origin", "1.2.0.192 A 127.0.0.2\n", []string{"1 192.0.2.1/32"}, nil},
-		{"blank first", "\tA 127.0.0.2\n   \n", nil, []string{"1: has no owner, and stands before the first that has one"}},
+		{"blank first", "\tA 127.0.0.2\n   \n", nil, []string{"1: has no owner, and stands behind none that could be read"}},
+		{
+			"behind what cannot be read", soa + "1.2.0.192 TXT x\nbad..name A 127.0.0.2\n\tA 127.0.0.2\n; comment\n2.2.0.192 A 127.0.0.2\n; comment\n\tA 127.0.0.3\n" +
+				"$ORIGIN bad..origin.\n3.2.0.192 A 127.0.0.2\n\tA 127.0.0.2\n4.2.0.192.bl.example. A 127.0.0.2\n",
+			[]string{"12 192.0.2.2/32", "18 192.0.2.4/32"},
+			[]string{
+				"9: no record", "10: has no owner, and stands behind none that could be read", `15: "bad..origin." is no domain name`,
+				"16: 3.2.0.192.origin.invalid. is no name below bl.example.", "17: 3.2.0.192.origin.invalid. is no name below bl.example.",
+			},
+		},
 		{"cut off", soa + "1.2.0.192 A 127.0.0.2", nil, []string{"8: the file ends without a newline, so this may be half an address: complete it"}},
 		{"parentheses", soa + "1.2.0.192 A (\n" + strings.Repeat(";\n", 70) + ") 127.0.0.2\n", nil, nil},
 	} {

@@ -57,8 +57,11 @@ func Departures(z *Zone, s *listing.Snapshot, now time.Time, changes iter.Seq2[l
 // listedAround returns what the zone carries of a prefix: one that covers it,
 // or those inside it.
 func (z *Zone) listedAround(s *listing.Snapshot, p netip.Prefix) []netip.Prefix {
-	if e, ok := z.Lookup(s, p.Addr()); ok && covers(e.Prefix, p) {
-		return []netip.Prefix{e.Prefix}
+	if e, ok := s.Lookup(p.Addr()); ok && covers(e.Prefix, p) { // and no test point, which is not listed
+		if e, ok = z.carry(e); ok {
+			return []netip.Prefix{e.Prefix}
+		}
+		return nil
 	}
 	var inside []netip.Prefix
 	for e := range s.Within(p) {

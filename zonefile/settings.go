@@ -37,6 +37,18 @@ func (z *Zone) settings() *Settings {
 	}
 }
 
+// settingsOf is settings for a mirror of the list: of a zone that does not carry all of
+// it, a mirror cannot count what the publisher tells in [Status].
+func (z *Zone) settingsOf(snapshot *listing.Snapshot) *Settings {
+	s := z.settings()
+	for class := range snapshot.Counts() {
+		if s.Whole == 0 && !z.Classes.Has(class) {
+			s.Whole = snapshot.Len()
+		}
+	}
+	return s
+}
+
 var errNoSettings = errors.New("has no settings of the zone; a mirror needs a manifest of this version of the program")
 
 // zoneSet returns the zone that the manifest is of.
