@@ -206,6 +206,7 @@ type survey struct {
 	next  []byte    // where it goes on; nil: it begins
 	until time.Time // it counts what is due by then
 	due   int       // listings found
+	idle  bool      // nothing at all is due
 }
 
 // mayEnd reports whether what is due may be ended, up to w.cleared. It looks
@@ -213,7 +214,7 @@ type survey struct {
 func (w *writer) mayEnd(at time.Time) bool {
 	bounds := w.settings.Load().Brakes
 	if bounds.Endings == 0 || !w.state.ended.At.IsZero() { // of what is not published nothing can go
-		w.cleared = at
+		w.cleared, w.survey = at, survey{}
 		return true
 	}
 	if !w.state.brakes.Stalled.IsZero() {
@@ -253,7 +254,7 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 	cursor := tx.Bucket(bucketExpiry).Cursor()
 	if w.survey.next == nil {
 		key, _ := cursor.First()
-		if !isDue(key, w.survey.until) || isDue(key, w.cleared) {
+		if w.survey.idle = !isDue(key, w.survey.until); w.survey.idle || isDue(key, w.cleared) {
 			return nil
 		}
 		n := 0

@@ -124,6 +124,8 @@ func (w *writer) regular(step task) bool {
 func (w *writer) end(at time.Time) {
 	switch {
 	case !w.mayEnd(at):
+	case w.survey.idle:
+		w.alone = false
 	case w.regular(task{"end listings", w.expire}):
 		w.ending.took(w.due, w.held)
 	case w.db == nil:
