@@ -261,8 +261,7 @@ func TestCopierKeepsTime(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "copy")
 	synctest.Test(t, func(t *testing.T) {
-		z := zoneBL()
-		z.Refresh, z.Retry, z.Expire = 10*time.Minute, time.Minute, time.Hour
+		z := timed()
 		p := &scripted{}
 		c := copying(t, dir, func(o *dnsd.CopierOptions) { o.Dial = p.dial })
 		stop := runCopier(t, c)

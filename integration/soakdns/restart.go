@@ -88,14 +88,27 @@ func (s *soak) restart(ctx context.Context) error {
 	}
 	defer func() { srv.kill() }()
 	o.state = state
-	var longest time.Duration
+	longest, err := s.timesUnderLoad(ctx, addr, "restarts", func(ctx context.Context) (err error) {
+		if _, err = srv.stop(); err == nil {
+			srv, _, err = s.start(ctx, o)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.row(true, "the longest of them, from SIGTERM to ready", "none", "%s", longest.Round(time.Millisecond))
+	_, err = srv.stop()
+	return err
+}
+
+// timesUnderLoad does something as often as there are restarts while questions come,
+// of which none may be lost, and returns how long the longest time took.
+func (s *soak) timesUnderLoad(ctx context.Context, addr, what string, do func(context.Context) error) (longest time.Duration, err error) {
 	load, err := s.underLoad(ctx, addr, func(ctx context.Context) error {
 		for range s.restarts {
 			began := time.Now()
-			if _, err := srv.stop(); err != nil {
-				return err
-			}
-			if srv, _, err = s.start(ctx, o); err != nil {
+			if err := do(ctx); err != nil {
 				return err
 			}
 			longest = max(longest, time.Since(began))
@@ -104,12 +117,10 @@ func (s *soak) restart(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.lossless(load, fmt.Sprintf("%d restarts at %d questions a second", s.restarts, s.rate))
-	s.row(true, "the longest of them, from SIGTERM to ready", "none", "%s", longest.Round(time.Millisecond))
-	_, err = srv.stop()
-	return err
+	s.lossless(load, fmt.Sprintf("%d %s at %d questions a second", s.restarts, what, s.rate))
+	return longest, nil
 }
 
 // restartInPlace has the program executed anew by the command for it, as after an
@@ -120,22 +131,12 @@ func (s *soak) restartInPlace(ctx context.Context) error {
 		return err
 	}
 	defer srv.kill()
-	var longest time.Duration
-	load, err := s.underLoad(ctx, srv.dns, func(ctx context.Context) error {
-		for range s.restarts {
-			began := time.Now()
-			if err := s.tool(ctx, state, nil, "restart"); err != nil { // waits until it is ready
-				return err
-			}
-			longest = max(longest, time.Since(began))
-			time.Sleep(200 * time.Millisecond) // of load alone
-		}
-		return nil
+	longest, err := s.timesUnderLoad(ctx, srv.dns, "times backscatter restart", func(ctx context.Context) error {
+		return s.tool(ctx, state, nil, "restart") // waits until it is ready
 	})
 	if err != nil {
 		return err
 	}
-	s.lossless(load, fmt.Sprintf("%d times backscatter restart at %d questions a second", s.restarts, s.rate))
 	s.row(true, "the longest of them, with the command", "none", "%s", longest.Round(time.Millisecond))
 	_, err = srv.stop()
 	return err
