@@ -10,37 +10,37 @@ import (
 	"pgregory.net/rapid"
 )
 
-// grammars is how mail servers write who connected: HELO is what the client
+// grammars is how mail servers write who connected: "~" is what the client
 // called itself, ADDR its address. A server that cannot write IPv6 has no form
 // for it.
 var grammars = []struct {
 	name, line string
 	only4      bool
 }{
-	{"Postfix", "from HELO (bounces.example [LITERAL])\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\n\t(No client certificate requested)\n\tby relay.example (Postfix) with ESMTPS id 4XyZ12\n\tfor <info@trap.example>; Sat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
-	{"Postfix, without a name", "from HELO (unknown [LITERAL]) by relay.example (Postfix) with SMTP id 4XyZ12; Sat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
-	{"Sendmail 8.17", "from HELO (bounces.example [LITERAL] (may be forged))\n\tby relay.example (8.17.1/8.17.1) with ESMTPS id 6ALA0 (version=TLSv1.3 verify=NO)\n\tfor <info@trap.example>; Sat, 21 Nov 2026 10:00:00 GMT", false},
-	{"Sendmail 8.8", "from HELO (HELO@bounces.example [LITERAL]) by relay.example (8.8.8/8.8.8) with SMTP id KAA00123 for <info@trap.example>; Sat, 21 Nov 2026 10:00:00 GMT", true},
-	{"Sendmail 8.8, without a name", "from HELO ([LITERAL]) by relay.example (8.8.5/8.8.5) with SMTP id KAA00123; Sat, 21 Nov 2026 10:00:00 GMT", true},
-	{"Exim", "from bounces.example ([ADDR]:25025 helo=HELO)\n\tby relay.example with esmtps  (TLS1.3) tls TLS_AES_256_GCM_SHA384\n\t(Exim 4.98)\n\tid 1vMabc-000000004Xy-1Zab\n\tfor info@trap.example; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Exim, without a name", "from [ADDR] (helo=HELO)\n\tby relay.example with esmtp (Exim 4.98)\n\tid 1vMabc-000000004Xy-1Zab; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Exim, with ident", "from [ADDR] (port=25025 helo=HELO ident=HELO)\n\tby relay.example with smtp (Exim 3.36)\n\tid 18abcd-0001zz-00; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"qmail", "from unknown (HELO HELO) (ADDR)\n  by relay.example with SMTP; 21 Nov 2026 10:00:00 -0000", true},
-	{"qmail, with ident", "from bounces.example (HELO HELO) (HELO@ADDR)\n  by relay.example with SMTP; 21 Nov 2026 10:00:00 -0000", true},
-	{"qpsmtpd", "from bounces.example (HELO HELO) (ADDR)\n  by relay.example (qpsmtpd/0.96) with ESMTP; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Exchange", "from HELO (ADDR) by relay.example\n (203.0.113.5) with Microsoft SMTP Server (version=TLS1_2,\n cipher=TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) id 15.20.8182.16 via Frontend\n Transport; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Exchange 2003", "from HELO ([ADDR]) by relay.example with Microsoft SMTPSVC(6.0.3790.4675);\n\t Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Gmail", "from HELO (bounces.example. [LITERAL])\n        by mx.relay.example with ESMTPS id a1b2\n        for <info@trap.example>\n        (version=TLS1_3 cipher=TLS_AES_128_GCM_SHA256 bits=128/128);\n        Sat, 21 Nov 2026 02:00:00 -0800 (PST)", false},
-	{"CommuniGate", "from [ADDR] (HELO HELO)\n  by relay.example (CommuniGate Pro SMTP 6.3)\n  with ESMTP id 77; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Courier", "from HELO (bounces.example [::ffff:ADDR])\n  by relay.example with esmtp; Sat, 21 Nov 2026 10:00:00 +0000\n  id 00000000.65000000.00001234", true},
-	{"OpenSMTPD", "from HELO (bounces.example [LITERAL])\n\tby relay.example (OpenSMTPD) with ESMTP id 7f3e\n\tfor <info@trap.example>;\n\tSat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
-	{"Haraka", "from HELO (bounces.example [LITERAL])\n\tby relay.example (Haraka/3.0.3) with ESMTP id 0A.1;\n\tSat, 21 Nov 2026 10:00:00 +0000", false},
-	{"MDaemon", "from HELO (HELO [LITERAL])\n\tby relay.example (relay.example)\n\t(MDaemon PRO v24.0.0)\n\twith ESMTP id md1.msg; Sat, 21 Nov 2026 10:00:00 +0000", true},
-	{"IMail", "from HELO [LITERAL] by relay.example\n  (SMTPD32-7.07) id A1; Sat, 21 Nov 2026 10:00:00 +0000", true},
-	{"hMailServer", "from HELO (bounces.example [LITERAL])\n\tby relay.example with ESMTP\n\t; Sat, 21 Nov 2026 10:00:00 +0000", false},
-	{"Domino", "from HELO ([LITERAL])\n          by relay.example (Lotus Domino Release 9.0.1)\n          with ESMTP id 2026112110000000-1 ;\n          Sat, 21 Nov 2026 10:00:00 +0000", true},
-	{"PowerMTA", "from HELO (ADDR) by relay.example id h1abc for <info@trap.example>; Sat, 21 Nov 2026 10:00:00 +0000 (envelope-from <>)", false},
-	{"Yahoo", "from ADDR  (EHLO HELO) (ADDR)\n  by mta.relay.example with SMTPs; Sat, 21 Nov 2026 10:00:00 +0000", true},
+	{"Postfix", "from ~ (bounces.example [LITERAL])\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\n\t(No client certificate requested)\n\tby relay.example (Postfix) with ESMTPS id 4XyZ12\n\tfor <info@trap.example>; Sat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
+	{"Postfix, without a name", "from ~ (unknown [LITERAL]) by relay.example (Postfix) with SMTP id 4XyZ12; Sat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
+	{"Sendmail 8.17", "from ~ (bounces.example [LITERAL] (may be forged))\n\tby relay.example (8.17.1/8.17.1) with ESMTPS id 6ALA0 (version=TLSv1.3 verify=NO)\n\tfor <info@trap.example>; Sat, 21 Nov 2026 10:00:00 GMT", false},
+	{"Sendmail 8.8", "from ~ (~@bounces.example [LITERAL]) by relay.example (8.8.8/8.8.8) with SMTP id KAA00123 for <info@trap.example>; Sat, 21 Nov 2026 10:00:00 GMT", true},
+	{"Sendmail 8.8, without a name", "from ~ ([LITERAL]) by relay.example (8.8.5/8.8.5) with SMTP id KAA00123; Sat, 21 Nov 2026 10:00:00 GMT", true},
+	{"Exim", "from bounces.example ([ADDR]:25025 helo=~)\n\tby relay.example with esmtps  (TLS1.3) tls TLS_AES_256_GCM_SHA384\n\t(Exim 4.98)\n\tid 1vMabc-000000004Xy-1Zab\n\tfor info@trap.example; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Exim, without a name", "from [ADDR] (helo=~)\n\tby relay.example with esmtp (Exim 4.98)\n\tid 1vMabc-000000004Xy-1Zab; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Exim, with ident", "from [ADDR] (port=25025 helo=~ ident=~)\n\tby relay.example with smtp (Exim 3.36)\n\tid 18abcd-0001zz-00; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"qmail", "from unknown (HELO ~) (ADDR)\n  by relay.example with SMTP; 21 Nov 2026 10:00:00 -0000", true},
+	{"qmail, with ident", "from bounces.example (HELO ~) (~@ADDR)\n  by relay.example with SMTP; 21 Nov 2026 10:00:00 -0000", true},
+	{"qpsmtpd", "from bounces.example (HELO ~) (ADDR)\n  by relay.example (qpsmtpd/0.96) with ESMTP; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Exchange", "from ~ (ADDR) by relay.example\n (203.0.113.5) with Microsoft SMTP Server (version=TLS1_2,\n cipher=TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) id 15.20.8182.16 via Frontend\n Transport; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Exchange 2003", "from ~ ([ADDR]) by relay.example with Microsoft SMTPSVC(6.0.3790.4675);\n\t Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Gmail", "from ~ (bounces.example. [LITERAL])\n        by mx.relay.example with ESMTPS id a1b2\n        for <info@trap.example>\n        (version=TLS1_3 cipher=TLS_AES_128_GCM_SHA256 bits=128/128);\n        Sat, 21 Nov 2026 02:00:00 -0800 (PST)", false},
+	{"CommuniGate", "from [ADDR] (HELO ~)\n  by relay.example (CommuniGate Pro SMTP 6.3)\n  with ESMTP id 77; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Courier", "from ~ (bounces.example [::ffff:ADDR])\n  by relay.example with esmtp; Sat, 21 Nov 2026 10:00:00 +0000\n  id 00000000.65000000.00001234", true},
+	{"OpenSMTPD", "from ~ (bounces.example [LITERAL])\n\tby relay.example (OpenSMTPD) with ESMTP id 7f3e\n\tfor <info@trap.example>;\n\tSat, 21 Nov 2026 10:00:00 +0000 (UTC)", false},
+	{"Haraka", "from ~ (bounces.example [LITERAL])\n\tby relay.example (Haraka/3.0.3) with ESMTP id 0A.1;\n\tSat, 21 Nov 2026 10:00:00 +0000", false},
+	{"MDaemon", "from ~ (~ [LITERAL])\n\tby relay.example (relay.example)\n\t(MDaemon PRO v24.0.0)\n\twith ESMTP id md1.msg; Sat, 21 Nov 2026 10:00:00 +0000", true},
+	{"IMail", "from ~ [LITERAL] by relay.example\n  (SMTPD32-7.07) id A1; Sat, 21 Nov 2026 10:00:00 +0000", true},
+	{"hMailServer", "from ~ (bounces.example [LITERAL])\n\tby relay.example with ESMTP\n\t; Sat, 21 Nov 2026 10:00:00 +0000", false},
+	{"Domino", "from ~ ([LITERAL])\n          by relay.example (Lotus Domino Release 9.0.1)\n          with ESMTP id 2026112110000000-1 ;\n          Sat, 21 Nov 2026 10:00:00 +0000", true},
+	{"PowerMTA", "from ~ (ADDR) by relay.example id h1abc for <info@trap.example>; Sat, 21 Nov 2026 10:00:00 +0000 (envelope-from <>)", false},
+	{"Yahoo", "from ADDR  (EHLO ~) (ADDR)\n  by mta.relay.example with SMTPs; Sat, 21 Nov 2026 10:00:00 +0000", true},
 }
 
 // in fills a grammar.
@@ -49,7 +49,7 @@ func in(line, helo, address string) string {
 	if strings.Contains(address, ":") {
 		literal = "IPv6:" + address
 	}
-	return "Received: " + strings.NewReplacer("LITERAL", literal, "ADDR", address, "HELO", helo).Replace(line) + "\n"
+	return "Received: " + strings.NewReplacer("LITERAL", literal, "ADDR", address, "~", helo).Replace(line) + "\n"
 }
 
 // ways is how a message comes to the reporter behind the relay that wrote the

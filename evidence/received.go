@@ -24,22 +24,13 @@ type Received struct {
 }
 
 // ParseReceived reads the value of a Received field. It knows the forms of
-// Postfix, Sendmail, Exim, qmail, Exchange, Gmail and their kin:
-//
-//	from HELO (PTR [ADDR]) by …           Postfix, Sendmail, most others
-//	from HELO ([ADDR]) by …               without a PTR
-//	from HELO (IDENT:user@PTR [ADDR] (may be forged)) by …
-//	from PTR ([ADDR]:port helo=HELO) by … Exim
-//	from [ADDR] (helo=HELO) by …          Exim, without a PTR
-//	from [ADDR] (HELO HELO) by …          CommuniGate
-//	from PTR (HELO HELO) (ident@ADDR) by  qmail
-//	from HELO (ADDR) by …                 Exchange
-//	from HELO [ADDR] by …                 IMail
+// Postfix, Sendmail, Exim, qmail, Exchange, Gmail and their kin (see forms).
 //
 // The address is taken from where the host that wrote the line puts it, never
-// from what the client called itself. When two places disagree, there is none,
-// nor when parentheses do not stand where that host puts them: a HELO has no
-// white space, but it can open a comment and close one.
+// from what the client called itself: a HELO has no white space, but it can be
+// anything else. When another form, with another HELO, gives the same line and
+// another address, there is none, nor when parentheses do not stand where that
+// host puts them.
 func ParseReceived(value string) Received {
 	var r Received
 	value = value[:min(len(value), maxLine)]
@@ -70,12 +61,12 @@ func ParseReceived(value string) Received {
 		}
 		i += clause
 	}
-	r.connection(from, slices.ContainsFunc(tokens, token.literal))
 	// A line whose end is not there has lost what its host wrote, and kept what
 	// the client wrote before it.
 	whole := by && !cut && !slices.ContainsFunc(from, token.glued)
-	if !whole {
-		r.Addr, r.PTR = netip.Addr{}, ""
+	claimed := r.claims(from)
+	if whole {
+		r.connection(value, from, claimed, slices.ContainsFunc(tokens, token.literal))
 	}
 	r.Internal = !sent && !cut && !r.Local || whole && !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
 	return r
@@ -233,50 +224,18 @@ func (r *Received) comment(t token) {
 	}
 }
 
-// connection reads the "from" clause.
-// literal tells that the host writes the address of a client without a name
-// in the place of the name.
-func (r *Received) connection(from []token, literal bool) {
-	var words, comments []string
+// claims notes what the client called itself, and reports whether that stands in
+// a comment: then the word before it is the name that was looked up.
+func (r *Received) claims(from []token) (claimed bool) {
 	for _, t := range from {
-		if t.comment {
-			comments = append(comments, t.text)
-		} else {
-			words = append(words, t.text)
+		switch {
+		case t.comment:
+			claimed = r.readComment(t.text) || claimed
+		case r.HELO == "" && !claimed:
+			r.HELO = t.text
 		}
 	}
-	if len(words) > 0 {
-		r.HELO = words[0]
-	}
-	clash, claimed := false, false
-	for _, c := range comments {
-		claimed = r.readComment(c) || claimed
-		addr, name := commentAddress(c)
-		if !addr.IsValid() {
-			continue
-		}
-		clash = clash || r.Addr.IsValid() && r.Addr != addr
-		r.Addr, r.PTR = addr, name
-	}
-	if literal && len(words) > 0 && r.Addr.IsValid() {
-		addr, _ := bracketed(words[0])
-		clash = clash || addr.IsValid() && addr != r.Addr
-	}
-	switch {
-	case clash:
-		r.Addr, r.PTR = netip.Addr{}, ""
-	case r.Addr.IsValid():
-		if r.PTR == "" && claimed && len(words) > 0 { // Exim and qmail put the looked-up name first
-			r.PTR = name(words[0])
-		}
-	case len(words) > 1:
-		r.Addr, _ = bracketed(words[len(words)-1])
-	case len(words) == 0:
-	case r.Local: // no HELO outside SMTP: a web page or a fetch
-		r.Addr, _ = bracketed(words[0])
-	case claimed || literal:
-		r.Addr, _ = bracketed(words[0])
-	}
+	return claimed
 }
 
 // readComment notes a HELO in a comment, and reports whether there was one:
@@ -293,59 +252,9 @@ func (r *Received) readComment(c string) bool {
 	return false
 }
 
-// commentAddress returns the address in a comment of the connection part, and
-// the name before it.
-func commentAddress(c string) (addr netip.Addr, ptr string) {
-	// Only claims: qmail's, and those of Exim, which writes the address of a
-	// client without a name before the comment.
-	for _, sign := range []string{"HELO ", "EHLO ", "helo ", "ehlo ", "helo=", "ident=", "port="} {
-		if strings.HasPrefix(c, sign) {
-			return netip.Addr{}, ""
-		}
-	}
-	if rest, ok := standsAlone(c); ok && !strings.HasPrefix(rest, " [") { // Exim: whatever comes behind is a claim
-		addr, _ = bracketed(c)
-		return addr, ""
-	}
-	for _, sign := range []string{" helo=", " ident=", " HELO ", " EHLO ", " helo ", " ehlo "} {
-		c, _, _ = strings.Cut(c, sign)
-	}
-	if open := strings.LastIndexByte(c, '['); open >= 0 {
-		if _, ok := standsAlone(c[open:]); ok {
-			addr, _ = bracketed(c[open:])
-			before := strings.TrimSpace(c[:open])
-			return addr, name(before[strings.LastIndexAny(before, "@ ")+1:])
-		}
-	}
-	// A bare address, perhaps behind an ident; several words are something else.
-	word := c[strings.LastIndexByte(c, '@')+1:]
-	if strings.ContainsRune(c, ' ') {
-		return netip.Addr{}, ""
-	}
-	addr, err := netip.ParseAddr(strings.TrimPrefix(word, "IPv6:"))
-	if err != nil {
-		return netip.Addr{}, ""
-	}
-	return addr.Unmap().WithZone(""), ""
-}
-
-// standsAlone reports whether a literal at the start of s, perhaps with a port,
-// is a word of its own, and not a part of an ident that the client chose
-// ("[192.0.2.1]@name [192.0.2.66]"). rest is what comes behind it.
-func standsAlone(s string) (rest string, ok bool) {
-	if !strings.HasPrefix(s, "[") {
-		return "", false
-	}
-	_, rest, ok = strings.Cut(s, "]")
-	if port, isPort := strings.CutPrefix(rest, ":"); isPort {
-		rest = strings.TrimLeft(port, "0123456789")
-	}
-	return rest, ok && (rest == "" || rest[0] == ' ')
-}
-
 // bracketed reads an address literal, "[192.0.2.1]" or "[IPv6:2001:db8::1]"
-// (RFC 5321 §4.1.3), at the start of s; bounds tell that the brackets were there.
-func bracketed(s string) (addr netip.Addr, bounds bool) {
+// (RFC 5321 §4.1.3), at the start of s; ok tells that there is one.
+func bracketed(s string) (addr netip.Addr, ok bool) {
 	if !strings.HasPrefix(s, "[") {
 		return netip.Addr{}, false
 	}
@@ -353,13 +262,17 @@ func bracketed(s string) (addr netip.Addr, bounds bool) {
 	if !closed {
 		return netip.Addr{}, false
 	}
-	text = strings.TrimSpace(text)
+	return literalAddr(strings.TrimSpace(text))
+}
+
+// literalAddr reads what stands between the brackets of an address literal.
+func literalAddr(text string) (netip.Addr, bool) {
 	if len(text) > 5 && strings.EqualFold(text[:5], "IPv6:") {
 		text = text[5:]
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
-		return netip.Addr{}, true
+		return netip.Addr{}, false
 	}
 	return addr.Unmap().WithZone(""), true
 }

@@ -106,6 +106,68 @@ func TestParseReceived(t *testing.T) {
 	}
 }
 
+// hellos are the forms in which hosts write what a client called itself, "~".
+var hellos = []string{
+	"from ~ [192.0.2.66] by mx.example (SMTPD32-7.07) id A1",
+	"from ~ (~ [192.0.2.66]) by mx.example (MDaemon PRO v24.0.0) with ESMTP id 1",
+	"from ptr.example (EHLO ~) (192.0.2.66) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000",
+	"from ~ (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
+	"from ~ (ptr.example [192.0.2.66]) (using TLSv1.3 with cipher X (256/256 bits)) by mx.example (Postfix) with ESMTPS id 1",
+	"from ~ ([192.0.2.66]) by mx.example (8.17.1/8.17.1) with ESMTP id 1",
+	"from ~ ([192.0.2.66] (may be forged)) by mx.example (8.17.1/8.17.1) with ESMTP id 1",
+	"from ~ (~@[192.0.2.66]) by mx.example (8.9.3/8.9.3) with ESMTP id 1",
+	"from ~ ([192.0.2.66] RDNS failed) by mx.example with Microsoft SMTPSVC(6.0.3790.4675)",
+	"from ~ ([192.0.2.66] verified) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
+	"from ~ (ptr.example) [192.0.2.66] by mx.example with esmtp (Exim 4.98) id 1",
+	"from ptr.example ([192.0.2.66]:25 helo=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from ptr.example ([192.0.2.66]:25 helo=~ ident=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from [192.0.2.66] (helo=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from [192.0.2.66] (port=25 helo=~ ident=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from unknown (HELO ~) (~@192.0.2.66) by mx.example with SMTP",
+	"from ~ (192.0.2.66) by mx.example with Microsoft SMTP Server id 15.2.1",
+	"from [192.0.2.66] (HELO ~) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
+	"from [192.0.2.66] (account ~ HELO ~) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
+	"from ~ (IDENT:~@ptr.example [192.0.2.66] (may be forged)) by mx.example with ESMTP id 1",
+	`from ptr.example ([192.0.2.66]:25 "EHLO ~") by mx.example with ESMTP id 1`,
+	"from ~ by mx.example with SMTP id 1",
+}
+
+// moved returns the address that is read from a form with this HELO, if it is
+// another than that of the client.
+func moved(form, helo string) (to netip.Addr, is bool) {
+	to = evidence.ParseReceived(strings.ReplaceAll(form, "~", helo)).Addr
+	return to, to.IsValid() && to != addr("192.0.2.66")
+}
+
+// TestHELONamesNobody: a client can call itself anything that has no white space,
+// and chooses nobody by it; and what honest hosts call themselves hides nobody.
+func TestHELONamesNobody(t *testing.T) {
+	t.Parallel()
+	pieces := []string{"", "(", ")", "[198.51.100.1]", "198.51.100.1", "([198.51.100.1])", "x", "@", ";", "helo=", "ident=", "HELO", "by", "]:", "(may", `"`, "<", "IPv6:"}
+	for _, a := range pieces {
+		for _, b := range pieces {
+			for _, c := range pieces {
+				helo := a + b + c
+				if helo == "" {
+					continue
+				}
+				for _, form := range hellos {
+					if to, is := moved(form, helo); is {
+						t.Errorf("HELO %q moved the address to %s in %q", helo, to, form)
+					}
+				}
+			}
+		}
+	}
+	for _, helo := range []string{"x.example", "[198.51.100.1]", "[IPv6:2001:db8::1]", "198.51.100.1", "localhost", "by"} {
+		for _, form := range hellos[:len(hellos)-1] {
+			if got := evidence.ParseReceived(strings.ReplaceAll(form, "~", helo)); !got.Addr.IsValid() {
+				t.Errorf("HELO %q hid the address in %q", helo, form)
+			}
+		}
+	}
+}
+
 func FuzzParseReceived(f *testing.F) {
 	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000")
 	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)")
@@ -113,6 +175,7 @@ func FuzzParseReceived(f *testing.F) {
 	f.Add("[198.51.100.77])")
 	f.Add("x)(198.51.100.77)((")
 	f.Add("x(y)by[198.51.100.77];" + strings.Repeat("(a)", 60))
+	f.Add("([198.51.100.77])")
 	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000")
 	f.Fuzz(func(t *testing.T, line string) {
 		r := evidence.ParseReceived(line)
@@ -122,22 +185,9 @@ func FuzzParseReceived(f *testing.F) {
 		// A name that a client calls itself must not move the address: whatever
 		// has no white space, as trusted hosts write it.
 		if helo := strings.Map(heloRune, line); helo != "" {
-			for _, form := range []string{
-				"from HELO [192.0.2.66] by mx.example (SMTPD32-7.07) id A1",
-				"from HELO (HELO [192.0.2.66]) by mx.example (MDaemon PRO v24.0.0) with ESMTP id 1",
-				"from ptr.example (EHLO HELO) (192.0.2.66) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000",
-				"from HELO (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
-				"from ptr.example ([192.0.2.66]:25 helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
-				"from [192.0.2.66] (helo=HELO) by mx.example with esmtp (Exim 4.98) id 1",
-				"from [192.0.2.66] (port=25 helo=HELO ident=HELO) by mx.example with esmtp (Exim 4.98) id 1",
-				"from unknown (HELO HELO) (HELO@192.0.2.66) by mx.example with SMTP",
-				"from HELO (192.0.2.66) by mx.example with Microsoft SMTP Server id 15.2.1",
-				"from [192.0.2.66] (account HELO HELO HELO) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
-				"from HELO (IDENT:HELO@ptr.example [192.0.2.66] (may be forged)) by mx.example with ESMTP id 1",
-			} {
-				got := evidence.ParseReceived(strings.ReplaceAll(form, "HELO", helo))
-				if got.Addr.IsValid() && got.Addr.String() != "192.0.2.66" {
-					t.Errorf("HELO %q moved the address to %s in %q", helo, got.Addr, form)
+			for _, form := range hellos {
+				if to, is := moved(form, helo); is {
+					t.Errorf("HELO %q moved the address to %s in %q", helo, to, form)
 				}
 			}
 		}
