@@ -92,6 +92,25 @@ func (d *DSN) tells() bool {
 	return slices.ContainsFunc(d.Recipients, func(r DSNRecipient) bool { return r.Action != "" || r.Status != "" })
 }
 
+// told returns the recipient that the report is about: the first for whom the
+// message failed or waits, else the first.
+func (d *DSN) told() *DSNRecipient {
+	return &d.Recipients[max(0, slices.IndexFunc(d.Recipients, func(r DSNRecipient) bool { return !r.success() }))]
+}
+
+// delivered reports whether the message failed for nobody. Such a report was
+// asked for (RFC 3461 §4.1), or is made where no further host makes one.
+func (d *DSN) delivered() bool { return d.told().success() }
+
+// success reports whether the message went on to this recipient.
+func (r *DSNRecipient) success() bool {
+	switch r.Action {
+	case "delivered", "relayed", "expanded":
+		return r.Status == "" || r.Status[0] == '2'
+	}
+	return false
+}
+
 // end closes the group of one recipient.
 func (d *DSN) end(group *DSNRecipient) {
 	if (group.Final != "" || group.Original != "") && len(d.Recipients) < maxRecipients {

@@ -108,7 +108,7 @@ func withoutDigits(text []byte) []byte {
 // report tells it.
 func (m *Message) failedRecipient() string {
 	if m.DSN != nil {
-		r := &m.DSN.Recipients[0]
+		r := m.DSN.told()
 		if r.Final != "" {
 			return plainAddress(r.Final)
 		}

@@ -177,6 +177,7 @@ func (c *Case) Close(known Known) Finding {
 	}
 	f.observation = c.observation(f, proofs, originalName(m), at)
 	f.observation.SPFFailed = known.SPFFails
+	f.observation.Delivered = f.Class == listing.ClassBounce && m.DSN != nil && m.DSN.delivered()
 	return f
 }
 

@@ -224,6 +224,42 @@ func TestEnvelopeFromMessage(t *testing.T) {
 	}
 }
 
+// TestDelivered: a report counts in full as soon as the message failed, or may
+// yet fail, for one recipient.
+func TestDelivered(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	group := func(action, status string) string {
+		return "Final-Recipient: rfc822; nobody@bounces.example\nAction: " + action + "\nStatus: " + status + "\n"
+	}
+	for _, tt := range []struct {
+		name, groups, status string
+		delivered            bool
+	}{
+		{"failed", group("failed", "5.1.1"), "5.1.1", false},
+		{"delayed", group("delayed", "4.4.7"), "4.4.7", false},
+		{"delivered", group("delivered", "2.1.5"), "2.1.5", true},
+		{"relayed", group("Relayed (to non-DSN mailer)", "2.6.0"), "2.6.0", true},
+		{"expanded, without a status", "Final-Recipient: rfc822; all@bounces.example\nAction: expanded\n", "", true},
+		{"delivered, by its action alone", group("delivered", "5.0.0"), "5.0.0", false},
+		{"delivered, then failed", group("delivered", "2.1.5") + "\n" + group("failed", "5.2.2"), "5.2.2", false},
+		{"delivered twice", group("delivered", "2.1.5") + "\n" + group("relayed", "2.6.0"), "2.1.5", true},
+	} {
+		raw := strings.Replace(string(bounceWith(direct, spam)), group("failed", "5.1.1"), tt.groups, 1)
+		f := j.Judge(evidence.Report{Raw: []byte(raw), Reporter: "local", Received: now, Envelope: evidence.Envelope{Recipients: []string{"info@trap.example"}}}, now)
+		o, ok := f.Observation()
+		if !ok || f.Class != listing.ClassBounce || o.Delivered != tt.delivered || o.Traces.Status != tt.status {
+			t.Errorf("%s: class %s, kept %t, delivered %t, status %q", tt.name, f.Class, ok, o.Delivered, o.Traces.Status)
+		}
+		weight := map[bool]string{true: "0.5", false: "1.0"}[tt.delivered]
+		for _, c := range listing.Solo().Decide(listing.History{Evidence: []listing.Evidence{o.Evidence(1)}}, o.At).Thresholds {
+			if c.Name == "score" && c.Found != weight {
+				t.Errorf("%s: score %s, want %s", tt.name, c.Found, weight)
+			}
+		}
+	}
+}
+
 // TestObservation compares all that is kept of a proven finding.
 func TestObservation(t *testing.T) {
 	t.Parallel()

@@ -102,8 +102,8 @@ func traces(m *Message, a attribution, f Finding) listing.Traces {
 	}
 	if d := m.DSN; d != nil {
 		t.ReportingMTA = cut(d.ReportingMTA)
-		t.Status = cut(d.Recipients[0].Status)
-		t.Diagnostic = cut(d.Recipients[0].Diagnostic)
+		r := d.told()
+		t.Status, t.Diagnostic = cut(r.Status), cut(r.Diagnostic)
 		if queue := d.Extension("x-", "-queue-id"); queue != "" {
 			t.QueueID = cut(queue)
 		}

@@ -22,6 +22,9 @@ const (
 // in a value of the older version.
 const observationPacked byte = 8
 
+// observationDelivered, beside the level, says that the report is one of success.
+const observationDelivered byte = 4
+
 // shortID is how many bytes of a hash an observation keeps. They tell the
 // recipients, originals and subjects of one key apart, of which there are a
 // thousand at most; of a recipient more would only help who guesses.
@@ -50,6 +53,9 @@ func (o *Observation) encode(lex *lexicon, key []byte, texts packedTexts) ([]byt
 	kind := byte(o.Class)<<4 | levelCode(o.Level)
 	if texts.squeezed {
 		kind |= observationPacked
+	}
+	if o.Delivered {
+		kind |= observationDelivered
 	}
 	e.byte(kind)
 	e.byte(byte(o.Proofs))
@@ -222,11 +228,10 @@ func openObservation(lex *lexicon, key, value []byte) (o Observation, d *decoder
 	if o.Class = Class(kind >> 4); !o.Class.Valid() {
 		d.fail("has the class %d", kind>>4)
 	}
-	if code := kind & 7; code > levelCode(LevelC) {
-		d.fail("has the level %d", code)
-	} else if code > 0 {
+	if code := kind & 3; code > 0 {
 		o.Level = LevelA - 1 + Level(code)
 	}
+	o.Delivered = kind&observationDelivered != 0
 	o.Proofs = ProofSet(d.byte())
 	if has(observationHost6) {
 		addr := o.Addr.As16()

@@ -82,7 +82,7 @@ func codecs() ([]codec, *lexicon) {
 			Observation{
 				ID: ID(bytes.Repeat([]byte{7}, 16)), Addr: netip.MustParseAddr("2001:db8:1:2::25"), Class: ClassNotice, At: codecTime, Level: LevelB,
 				Proofs: ProofSetOf(ProofTrap, ProofBATV), Reporter: "r", Organisation: "o", Sensor: "smtp", TrapDomain: "trap.example",
-				Recipient: ID{9: 1}, Original: ID{8: 2}, SPFFailed: true,
+				Recipient: ID{9: 1}, Original: ID{8: 2}, SPFFailed: true, Delivered: true,
 				Traces: Traces{MessageID: "<1@mx.example>", QueueID: "4F", ReportingMTA: "mx.example", Status: "5.1.1", Diagnostic: "550", HELO: "mx", PTR: "mx.example", Origin: netip.MustParseAddr("198.51.100.9"), FailedDomain: "x.example", Product: "qmail", Subject: ID{15: 3}, URLHosts: []string{"a.example", "b.example"}},
 			},
 			func(k []byte, v any) []byte { o := v.(Observation); return must(encodeObservation(lex, k, &o)) },

@@ -24,7 +24,11 @@ type Evidence struct {
 	Organisation string
 	Weight       float64 // of the reporter, see [Reporter.Factor]; 0: withdrawn or suspended, does not count
 	SPFFailed    bool
+	Delivered    bool
 }
+
+// deliveredFactor is what a report of success weighs, compared with one of failure.
+const deliveredFactor = 0.5
 
 // Evidence returns what the listing rule needs of the observation, with the
 // weight of its reporter. What was withdrawn weighs nothing.
@@ -37,6 +41,7 @@ func (o Observation) Evidence(weight float64) Evidence {
 		Original: o.Original, Recipient: o.Recipient,
 		TrapDomain: o.TrapDomain, Organisation: o.Organisation,
 		Weight: weight, SPFFailed: o.SPFFailed,
+		Delivered: o.Delivered,
 	}
 }
 
@@ -374,6 +379,9 @@ func (p Policy) pointsFor(e Evidence, now time.Time) points {
 	v := p.Weights.Of(e.Class) * min(e.Weight, MaxReporterWeight)
 	if e.SPFFailed {
 		v *= p.SPFFactor
+	}
+	if e.Delivered {
+		v *= deliveredFactor
 	}
 	age := float64(now.Sub(e.At)) / float64(p.Window)
 	return pointsOf(v * (1 - age*(1-p.AgedTo)))

@@ -24,6 +24,7 @@ func drawEvidence(t *rapid.T) listing.Evidence {
 		Organisation: rapid.SampledFrom([]string{"one", "two", "three"}).Draw(t, "organisation"),
 		Weight:       rapid.SampledFrom([]float64{0, 0.25, 1, 1, 1.5}).Draw(t, "weight"),
 		SPFFailed:    rapid.Bool().Draw(t, "spf"),
+		Delivered:    rapid.Bool().Draw(t, "delivered"),
 	}
 }
 
@@ -96,6 +97,9 @@ func TestDecideAgainstRecount(t *testing.T) {
 			weight := p.Weights.Of(e.Class) * e.Weight * (1 - 0.5*age.Hours()/p.Window.Hours())
 			if e.SPFFailed {
 				weight *= 1.25
+			}
+			if e.Delivered {
+				weight /= 2
 			}
 			if weight == 0 || e.Level == listing.LevelC || age > p.Window || !noon.Add(-age).After(h.Delisted) {
 				continue

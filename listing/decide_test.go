@@ -43,6 +43,7 @@ func original(n byte) change { return func(e *listing.Evidence) { e.Original = l
 func recipient(n byte) change        { return func(e *listing.Evidence) { e.Recipient = listing.ID{n} } }
 func weighing(weight float64) change { return func(e *listing.Evidence) { e.Weight = weight } }
 func spf(e *listing.Evidence)        { e.SPFFailed = true }
+func delivered(e *listing.Evidence)  { e.Delivered = true }
 
 // enough is evidence of two organisations that just lists under the community
 // rule.
@@ -190,6 +191,7 @@ func TestDecideScore(t *testing.T) {
 		{"older", []listing.Evidence{seen(7*day + time.Second)}, "0.0"},
 		{"half as old", []listing.Evidence{seen(84 * time.Hour), seen(84 * time.Hour)}, "1.5"},
 		{"SPF", []listing.Evidence{seen(0, spf), seen(0, spf)}, "2.5"},
+		{"reports of success", []listing.Evidence{seen(0, delivered), seen(0, delivered), seen(0)}, "2.0"},
 		{"reporters", []listing.Evidence{seen(0, weighing(0.25)), seen(0, weighing(2)), seen(0, weighing(1))}, "3.3"},
 		{"a reporter beyond bounds", []listing.Evidence{seen(0, weighing(math.Inf(1)))}, "10.0"},
 		{"rounds up", []listing.Evidence{seen(0, weighing(0.05))}, "0.1"},

@@ -62,6 +62,7 @@ type Event struct {
 	Level        Level     `json:"level"`
 	Proofs       []string  `json:"proofs"`
 	SPFFailed    bool      `json:"spf_failed"`
+	Delivered    bool      `json:"delivered,omitempty"`
 	Traces       Traces    `json:"traces"`
 	Reporter     string    `json:"reporter,omitempty"`
 	Organisation string    `json:"organisation,omitempty"`
@@ -182,7 +183,7 @@ func (x *Explanation) explainEvidence(s *Store, st *state, tx *bolt.Tx, r *recor
 func eventOf(o Observation) Event {
 	return Event{
 		ID: o.ID, At: o.At, Class: o.Class, Level: o.Level, Proofs: o.Proofs.Names(), SPFFailed: o.SPFFailed,
-		Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
+		Delivered: o.Delivered, Traces: o.Traces, Reporter: o.Reporter, Organisation: o.Organisation, Sensor: o.Sensor,
 		TrapDomain: o.TrapDomain, Recipient: o.Recipient, Original: o.Original, Revoked: o.Revoked,
 	}
 }
@@ -224,7 +225,7 @@ func (x Explanation) Public() Explanation {
 	for _, e := range x.Events {
 		t := e.Traces
 		public := Event{
-			At: e.At, Class: e.Class, Level: e.Level, Proofs: e.Proofs, SPFFailed: e.SPFFailed, Revoked: e.Revoked,
+			At: e.At, Class: e.Class, Level: e.Level, Proofs: e.Proofs, SPFFailed: e.SPFFailed, Delivered: e.Delivered, Revoked: e.Revoked,
 			Traces: Traces{
 				MessageID: t.MessageID, QueueID: t.QueueID, ReportingMTA: t.ReportingMTA, Status: t.Status,
 				Diagnostic: t.Diagnostic, HELO: t.HELO, PTR: t.PTR, Origin: t.Origin, Product: t.Product,

@@ -148,20 +148,21 @@ func (s *ProofSet) UnmarshalText(text []byte) error {
 // the first two. Keyed is the hash of the original, too: who has the message, or
 // can guess what it said, must not find the trap by it.
 type Observation struct {
-	ID           ID         `json:"id"`                // the same for the same original, source and reporter
-	Addr         netip.Addr `json:"address"`           // the source: the accused, unmapped
-	Class        Class      `json:"class"`             // what it sent
-	At           time.Time  `json:"at"`                // when we received it, UTC, whole seconds
-	Level        Level      `json:"level"`             // A or B; C is kept and never counted
-	Proofs       ProofSet   `json:"proofs"`            // why it is misdirected
-	Reporter     string     `json:"reporter"`          // who reported it; never shown to the public
-	Organisation string     `json:"organisation"`      // whose reporter that is; never shown to the public
-	Sensor       string     `json:"sensor"`            // how it came: smtp, report, lmtp, milter
-	TrapDomain   string     `json:"trap_domain"`       // domain of the trap, or the guarded one, that was hit; never shown to the public
-	Recipient    ID         `json:"recipient"`         // keyed hash of the recipient
-	Original     ID         `json:"original"`          // keyed hash of what names the message that it answers
-	SPFFailed    bool       `json:"spf_failed"`        // the source could have known: SPF fails for the origin
-	Revoked      uint64     `json:"revoked,omitempty"` // number of the audit entry that withdrew it; it never counts again
+	ID           ID         `json:"id"`                  // the same for the same original, source and reporter
+	Addr         netip.Addr `json:"address"`             // the source: the accused, unmapped
+	Class        Class      `json:"class"`               // what it sent
+	At           time.Time  `json:"at"`                  // when we received it, UTC, whole seconds
+	Level        Level      `json:"level"`               // A or B; C is kept and never counted
+	Proofs       ProofSet   `json:"proofs"`              // why it is misdirected
+	Reporter     string     `json:"reporter"`            // who reported it; never shown to the public
+	Organisation string     `json:"organisation"`        // whose reporter that is; never shown to the public
+	Sensor       string     `json:"sensor"`              // how it came: smtp, report, lmtp, milter
+	TrapDomain   string     `json:"trap_domain"`         // domain of the trap, or the guarded one, that was hit; never shown to the public
+	Recipient    ID         `json:"recipient"`           // keyed hash of the recipient
+	Original     ID         `json:"original"`            // keyed hash of what names the message that it answers
+	SPFFailed    bool       `json:"spf_failed"`          // the source could have known: SPF fails for the origin
+	Delivered    bool       `json:"delivered,omitempty"` // the report is one of success, which whoever forged the sender asked for
+	Revoked      uint64     `json:"revoked,omitempty"`   // number of the audit entry that withdrew it; it never counts again
 	Traces       Traces     `json:"traces"`
 
 	Headers string `json:"-"` // of the report, redacted; kept apart, see [KeepHeaders]

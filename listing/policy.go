@@ -234,8 +234,8 @@ func (p Policy) weightText() string {
 	for _, c := range evidenceClasses {
 		weights = append(weights, c.String()+" "+decimal(p.Weights.Of(c)))
 	}
-	return fmt.Sprintf("Weights: %s; times the reporter's own weight; times %s when SPF would have told the host that the sender was forged.",
-		strings.Join(weights, ", "), decimal(p.SPFFactor))
+	return fmt.Sprintf("Weights: %s; times the reporter's own weight; times %s when SPF would have told the host that the sender was forged, times %s for a bounce that says that the message was delivered.",
+		strings.Join(weights, ", "), decimal(p.SPFFactor), decimal(deliveredFactor))
 }
 
 func plural(n int, thing, one, many string) string {

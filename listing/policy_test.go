@@ -34,7 +34,7 @@ func TestPolicyText(t *testing.T) {
 		"Profile: community.",
 		"Evidence: automatic messages (bounces, notices, auto-replies, challenges) that answer mail which their recipient never sent, proven one by one, and attributed to the host that handed them to a mail server of the reporter.",
 		"Window: evidence counts for 7 days; its weight falls evenly from 1 to 0.5 in that time.",
-		"Weights: notice 1.5, bounce 1, challenge 1, autoreply 0.5, callout 0; times the reporter's own weight; times 1.25 when SPF would have told the host that the sender was forged.",
+		"Weights: notice 1.5, bounce 1, challenge 1, autoreply 0.5, callout 0; times the reporter's own weight; times 1.25 when SPF would have told the host that the sender was forged, times 0.5 for a bounce that says that the message was delivered.",
 		"Score: at least 3 in all, compared and shown to one decimal.",
 		"Originals: at least 3 different messages were answered.",
 		"Trap domains: at least 2 different ones were hit.",
