@@ -24,6 +24,7 @@ type state struct {
 	holes   []netip.Prefix // the same without overlaps
 	endings []Ending       // listings that end soon
 	soon    time.Time      // how far the table of endings reaches
+	wakes   time.Time      // the first moment in the expiry index; zero: there is none
 
 	reporters map[string]Enrolment // as stored; replaced, never changed
 	brakes    brakes
@@ -71,6 +72,9 @@ func (c *change) bucket(name []byte) bucket {
 		return b
 	}
 	b := bucket{Bucket: c.tx.Bucket(name), name: string(name), touched: c.touched}
+	if b.Bucket != nil {
+		b.reads = b.Bucket.Cursor()
+	}
 	if b.Bucket != nil && (&name[0] == &bucketAudit[0] || &name[0] == &bucketJournal[0]) {
 		b.FillPercent = 1 // what comes is behind all that is there
 	}
@@ -83,9 +87,9 @@ func (c *change) bucket(name []byte) bucket {
 
 // record reads the record of a key, or begins one.
 func (c *change) record(k Key) (*record, error) {
-	r, err := findRecord(c.tx, c.lex, k)
-	if err != nil || r != nil {
-		return r, err
+	key := prefixKey(k.Prefix())
+	if value := c.bucket(bucketRecords).Get(key); value != nil {
+		return loadRecord(c.lex, key, value)
 	}
 	return &record{Key: k}, nil
 }
@@ -187,6 +191,15 @@ func wakeOf(key []byte) (w wake, ok bool) {
 		return w, false
 	}
 	return wake{timeOf(key), p, kind[0]}, true
+}
+
+// firstWake returns the first moment in the index; zero when there is none. An entry
+// that is too short for a time is damaged, and looked at when another's has come.
+func firstWake(tx *bolt.Tx) time.Time {
+	if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); len(key) >= timeBytes {
+		return timeOf(key)
+	}
+	return time.Time{}
 }
 
 // index keeps the record's place in the expiry index. A renewal, which only
@@ -380,6 +393,7 @@ func (c *change) finish() error {
 	if !c.wrote {
 		return nil
 	}
+	c.wakes = firstWake(c.tx)
 	c.meta.Commits++
 	if err := c.bucket(bucketMeta).Put(keyState, c.meta.encode(keyState)); err != nil {
 		return fmt.Errorf("write state: %w", err)

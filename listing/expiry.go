@@ -78,7 +78,7 @@ func (w *writer) tick() {
 		w.bulky = time.Time{}
 	}
 	if w.db != nil && w.renewed == nil && due(at, w.refreshed, w.refreshEvery()) {
-		if len(w.state.endings) > 0 || w.endsBy(w.endingsReach()) { // else it is empty, and stays so
+		if wakes := w.state.wakes; len(w.state.endings) > 0 || !wakes.IsZero() && !wakes.After(w.endingsReach()) { // else it is empty, and stays so
 			w.renewBeside()
 		}
 		w.refreshed = at
@@ -89,16 +89,6 @@ func (w *writer) tick() {
 // when the clock was set back, too.
 func due(now, last time.Time, every time.Duration) bool {
 	return now.Before(last) || now.Sub(last) >= every
-}
-
-// endsBy reports whether anything may end until then.
-func (w *writer) endsBy(then time.Time) (some bool) {
-	err := w.view(func(tx *bolt.Tx, _ time.Time) error {
-		key, _ := tx.Bucket(bucketExpiry).Cursor().First()
-		some = len(key) >= timeBytes && !timeOf(key).After(then)
-		return nil
-	})
-	return some || err != nil
 }
 
 func (w *writer) refreshEvery() time.Duration { return max(w.settings.Load().Horizon/2, time.Second) }
@@ -159,15 +149,8 @@ func (w *writer) pause() time.Duration {
 	if w.renewed == nil {
 		sooner(w.refreshed.Add(w.refreshEvery()))
 	}
-	err := w.view(func(tx *bolt.Tx, _ time.Time) error {
-		ends := w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure)
-		if key, _ := tx.Bucket(bucketExpiry).Cursor().First(); ends && len(key) >= timeBytes {
-			sooner(timeOf(key))
-		}
-		return nil
-	})
-	if err != nil {
-		w.log.Error("find out what ends next", slog.Any("err", err))
+	if !w.state.wakes.IsZero() && w.state.brakes.Stalled.IsZero() && due(at, w.rested, restAfterFailure) {
+		sooner(w.state.wakes)
 	}
 	return wait
 }

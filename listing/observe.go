@@ -81,6 +81,33 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:MaxTrace], "")
 }
 
+// observeAll stores observations, those of one key together.
+func (c *change) observeAll(group []*request, replies []reply) error {
+	byKey := make(map[Key][]int, len(group))
+	keys := make([]Key, 0, len(group))
+	for i, r := range group {
+		if r.ctx.Err() != nil {
+			replies[i].err = context.Cause(r.ctx)
+			continue
+		}
+		k, err := HostKey(r.obs.Addr)
+		if err != nil {
+			replies[i].err = err
+			continue
+		}
+		if _, ok := byKey[k]; !ok {
+			keys = append(keys, k)
+		}
+		byKey[k] = append(byKey[k], i)
+	}
+	for _, k := range keys {
+		if err := c.observe(k, byKey[k], group, replies); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // observe stores the observations of one key that share a transaction, and
 // then decides once for all of them.
 func (c *change) observe(k Key, members []int, group []*request, replies []reply) error {

@@ -52,6 +52,7 @@ func readState(tx *bolt.Tx) (state, error) {
 	if st.meta, err = decodeMeta(keyState, value); err != nil {
 		return st, fmt.Errorf("its state: %w", err)
 	}
+	st.wakes = firstWake(tx)
 	return st, errors.Join(st.readDecommission(tx), st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx))
 }
 

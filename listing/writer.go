@@ -63,8 +63,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer s.shut()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	w := writer{Store: s, expected: 1, retry: time.NewTimer(time.Hour)}
-	w.retry.Stop()
+	w := writer{Store: s, expected: 1, retry: stopped(), group: group{enough: stopped()}}
 	if s.Snapshot().Len() >= bulk {
 		w.bulky = s.clock()
 	}
@@ -87,6 +86,13 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
+// stopped returns a timer that does not run.
+func stopped() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
 // shut answers whoever still waits, for good.
 func (s *Store) shut() {
 	s.doneOnce.Do(func() { close(s.done) })
@@ -103,6 +109,7 @@ func (s *Store) shut() {
 // writer is what only the goroutine of Run touches, beside Store.state.
 type writer struct {
 	*Store
+	group    group          // that is gathered and stored
 	expected int            // size of the last group: wait for as many again
 	retry    *time.Timer    // runs when the file is to be opened anew
 	backoff  time.Duration  // how long that timer ran last; 0: the last commit was good
@@ -166,92 +173,103 @@ func (s *Store) do(ctx context.Context, r *request) (reply, error) {
 	}
 }
 
-// serve does a request, and with it those that came at the same time.
-func (w *writer) serve(ctx context.Context, first *request) {
-	group := w.gather(ctx, first)
-	for len(group) > 0 {
-		n := 0
-		for n < len(group) && group[n].obs != nil {
-			n++
-		}
-		if n == 0 {
-			w.orderAlone(group[0])
-			n = 1
-		} else {
-			w.observeGroup(group[:n])
-		}
-		group = group[n:]
+// serve does a request, and with it those that come at the same time.
+func (w *writer) serve(ctx context.Context, r *request) {
+	for r != nil && r.obs != nil {
+		r = w.observeGroup(ctx, r)
+	}
+	if r != nil {
+		w.orderAlone(r)
 	}
 }
 
-// gather takes what waits already. When the last group was larger, its senders
-// are likely to be on their way back with more: it gives them a moment.
-func (w *writer) gather(ctx context.Context, first *request) []*request {
-	group := []*request{first}
-	timer := time.NewTimer(groupWait)
-	defer timer.Stop()
-	for len(group) < groupLimit && group[len(group)-1].obs != nil {
+// group is the observations that share a transaction.
+type group struct {
+	members []*request
+	replies []reply
+	order   *request // that came after them; nil: none did
+	waits   bool
+	enough  *time.Timer // runs from when the writer first waits for more
+}
+
+// empty makes room for the next group, in the same memory.
+func (g *group) empty() {
+	clear(g.members)
+	clear(g.replies)
+	g.members, g.replies, g.order, g.waits = g.members[:0], g.replies[:0], nil, false
+}
+
+func (g *group) add(r *request) {
+	if r.obs == nil {
+		g.order = r
+		return
+	}
+	g.members, g.replies = append(g.members, r), append(g.replies, reply{})
+}
+
+// gather adds what waits already. When nothing does, and the last group was larger,
+// its senders are likely to be on their way back with more: it gives them a moment,
+// until the first of them is there.
+func (w *writer) gather(ctx context.Context, g *group) {
+	for came := false; len(g.members) < groupLimit && g.order == nil; came = true {
 		select {
 		case r := <-w.requests:
-			group = append(group, r)
+			g.add(r)
 			continue
 		default:
 		}
-		if len(group) >= w.expected {
-			break
+		if came || len(g.members) >= w.expected {
+			return
+		}
+		if !g.waits {
+			g.waits = true
+			g.enough.Reset(groupWait)
 		}
 		select {
 		case r := <-w.requests:
-			group = append(group, r)
-			continue
-		case <-timer.C:
+			g.add(r)
+		case <-g.enough.C:
+			return
 		case <-ctx.Done():
+			return
 		}
-		break
 	}
-	w.expected = len(group)
-	return group
 }
 
-// observeGroup stores observations in one transaction. One that cannot be
-// stored does not keep the others from it.
-func (w *writer) observeGroup(group []*request) {
-	replies := make([]reply, len(group))
+// observeGroup stores observations in one transaction, each as it comes, and returns
+// the order that came after them, if one did. One that cannot be stored does not keep
+// the others from it.
+func (w *writer) observeGroup(ctx context.Context, first *request) (order *request) {
+	g := &w.group
+	g.add(first)
 	c, err := w.transact(func(c *change) error {
-		byKey := make(map[Key][]int, len(group))
-		keys := make([]Key, 0, len(group))
-		for i, r := range group {
-			if r.ctx.Err() != nil {
-				replies[i].err = context.Cause(r.ctx)
-				continue
-			}
-			k, err := HostKey(r.obs.Addr)
-			if err != nil {
-				replies[i].err = err
-				continue
-			}
-			if _, ok := byKey[k]; !ok {
-				keys = append(keys, k)
-			}
-			byKey[k] = append(byKey[k], i)
-		}
-		for _, k := range keys {
-			if err := c.observe(k, byKey[k], group, replies); err != nil {
+		for done := 0; done < len(g.members); {
+			from := done
+			done = len(g.members)
+			if err := c.observeAll(g.members[from:], g.replies[from:]); err != nil {
 				return err
 			}
+			w.gather(ctx, g)
 		}
 		return nil
 	})
-	w.metrics.groups.Observe(float64(len(group)))
-	for i, r := range group {
-		if err != nil {
-			replies[i] = reply{err: err}
-		} else {
-			replies[i].outcome.Sequence = c.meta.Sequence
-		}
-		w.metrics.observed(r, replies[i])
-		r.reply <- replies[i]
+	if g.waits {
+		g.enough.Stop()
 	}
+	w.expected = len(g.members)
+	w.metrics.groups.Observe(float64(len(g.members)))
+	for i, r := range g.members {
+		if err != nil {
+			g.replies[i] = reply{err: err}
+		} else {
+			g.replies[i].outcome.Sequence = c.meta.Sequence
+		}
+		w.metrics.observed(r, g.replies[i])
+		r.reply <- g.replies[i]
+	}
+	order = g.order
+	g.empty()
+	return order
 }
 
 // orderAlone does one order in a transaction of its own.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"backscatter/listing"
@@ -33,15 +32,13 @@ func id(n int, kind uint64) (out listing.ID) {
 // word is a name that nobody has heard before, of two to four syllables.
 func word(v uint64) string {
 	const consonants, vowels = "bcdfghklmnprstvw", "aeiou"
-	var b strings.Builder
+	b := make([]byte, 0, 8)
 	for range 2 + v%3 {
 		v /= 3
-		b.WriteByte(consonants[v%16])
-		v /= 16
-		b.WriteByte(vowels[v%5])
-		v /= 5
+		b = append(b, consonants[v%16], vowels[v/16%5])
+		v /= 16 * 5
 	}
-	return b.String()
+	return string(b)
 }
 
 // bounce is the nth observation, with every trace that one can have, as a host
