@@ -132,16 +132,20 @@ func (d *draft) finish(n Next) *Snapshot {
 func (s *Snapshot) compact() {
 	live := make([]bool, len(s.table))
 	n := 0
-	mark := func(_, ref uint32) bool {
+	mark := func(ref uint32) {
 		if !live[ref] {
 			live[ref] = true
 			n++
 		}
-		return true
 	}
-	s.hosts.between(0, noRef, mark)
+	s.Walk(func(some []Host) bool {
+		for _, h := range some {
+			mark(h.Told)
+		}
+		return true
+	}, func(Entry) bool { return true })
 	for _, net := range s.nets.All() {
-		mark(0, net.ref)
+		mark(net.ref)
 	}
 	if n > len(live)/2 {
 		s.contents.limit = 2 * len(live)

@@ -47,8 +47,8 @@ func (h *hosts) find(host uint32) (ref uint32, ok bool) {
 	return l.ref(i), true
 }
 
-// between yields the hosts from lo to hi, in order, until yield returns false.
-func (h *hosts) between(lo, hi uint32, yield func(host, ref uint32) bool) bool {
+// between adds the hosts from lo to hi to the run, in order, until that says no.
+func (h *hosts) between(lo, hi uint32, run *hostRun) bool {
 	for i := lo >> 24; i <= hi>>24; i++ {
 		p := h.pages[i]
 		if p == nil {
@@ -60,7 +60,7 @@ func (h *hosts) between(lo, hi uint32, yield func(host, ref uint32) bool) bool {
 				continue
 			}
 			for _, l := range p[j].leaves() {
-				if !l.between(base, lo, hi, yield) {
+				if !l.between(base, lo, hi, run) {
 					return false
 				}
 			}

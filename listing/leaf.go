@@ -102,9 +102,9 @@ func (l *leaf) position(host uint32) (uint32, bool) {
 	return start, start < stop && l.low(start) == low
 }
 
-// between yields the hosts from lo to hi, which are addresses of the leaf's /12
-// or outside it; base is its first. It returns false when yield does.
-func (l *leaf) between(base, lo, hi uint32, yield func(host, ref uint32) bool) bool {
+// between adds the hosts from lo to hi, which are addresses of the leaf's /12 or
+// outside it, to the run; base is its first. It returns false when the run does.
+func (l *leaf) between(base, lo, hi uint32, run *hostRun) bool {
 	if l == nil {
 		return true
 	}
@@ -117,17 +117,43 @@ func (l *leaf) between(base, lo, hi uint32, yield func(host, ref uint32) bool) b
 		if first < lo {
 			start, _ = l.position(lo)
 		}
-		for i := start; i < end; i++ {
-			host := first | uint32(l.low(i))
-			if host > hi {
-				return true
+		if hi < first|0xffff {
+			at, found := l.position(hi)
+			if end = at; found {
+				end++
 			}
-			if !yield(host, l.ref(i)) {
+		}
+		for start < end {
+			if len(run.some) == cap(run.some) && !run.handOn() {
 				return false
 			}
+			n := min(end-start, uint32(cap(run.some)-len(run.some)))
+			run.some = l.appendHosts(run.some, first, start, start+n)
+			start += n
 		}
 	}
 	return true
+}
+
+// appendHosts appends hosts of a /16, whose first address is given.
+func (l *leaf) appendHosts(dst []Host, first, start, end uint32) []Host {
+	w := l.stride()
+	data := l.data[start*w : end*w]
+	switch l.width {
+	case 0:
+		for ; len(data) >= 2; data = data[2:] {
+			dst = append(dst, Host{first | uint32(binary.LittleEndian.Uint16(data)), l.same})
+		}
+	case 1:
+		for ; len(data) >= 3; data = data[3:] {
+			dst = append(dst, Host{first | uint32(binary.LittleEndian.Uint16(data)), uint32(data[2])})
+		}
+	default: // few lists tell so much that is different
+		for i := start; i < end; i++ {
+			dst = append(dst, Host{first | uint32(l.low(i)), l.ref(i)})
+		}
+	}
+	return dst
 }
 
 // edit is one change of the hosts: the address in its upper half, the number

@@ -145,7 +145,14 @@ func (s *Snapshot) Within(p netip.Prefix) iter.Seq[Entry] {
 	p = p.Masked()
 	if p.Addr().Is4() {
 		return func(yield func(Entry) bool) {
-			s.walk4(p, func(host, told uint32) bool { return yield(s.entry(hostPrefix(host), told)) }, yield)
+			s.walk4(p, func(some []Host) bool {
+				for _, h := range some {
+					if !yield(s.entry(hostPrefix(h.Addr), h.Told)) {
+						return false
+					}
+				}
+				return true
+			}, yield)
 		}
 	}
 	return func(yield func(Entry) bool) {

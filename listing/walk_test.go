@@ -38,15 +38,17 @@ func TestWalk(t *testing.T) {
 	}
 	for _, most := range []int{len(all), 0, 1, 100, len(all) - 1} {
 		var got []listing.Entry
-		s.Walk(func(host, told uint32) bool {
-			if len(got) == most {
-				return false
+		s.Walk(func(some []listing.Host) bool {
+			for _, h := range some {
+				if len(got) == most {
+					return false
+				}
+				var v4 [4]byte
+				binary.BigEndian.PutUint32(v4[:], h.Addr)
+				e := s.Told(h.Told)
+				e.Prefix = netip.PrefixFrom(netip.AddrFrom4(v4), 32)
+				got = append(got, e)
 			}
-			var v4 [4]byte
-			binary.BigEndian.PutUint32(v4[:], host)
-			e := s.Told(told)
-			e.Prefix = netip.PrefixFrom(netip.AddrFrom4(v4), 32)
-			got = append(got, e)
 			return true
 		}, func(e listing.Entry) bool {
 			if len(got) == most {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -22,9 +21,10 @@ type batch struct {
 	step    func(name string) error
 	files   []*batchFile // of the list
 	sealing []*batchFile // the manifest, then its signature
+	former  []*os.File   // whose places were taken
 }
 
-// batchFile is a file of a batch. Writing to it keeps its sum and size.
+// batchFile is a file of a batch. Writing to it keeps its size.
 type batchFile struct {
 	besideFile
 
@@ -34,8 +34,8 @@ type batchFile struct {
 	format  Format
 	entries int
 	size    int64
-	syncing int64 // so much the disk has begun with
-	sum     hash.Hash
+	syncing int64      // so much the disk has begun with
+	sum     []byte     // SHA-256 of what was read back
 	gz      *gzipper   // the compressed copy of a file goes through it
 	plain   *batchFile // of which it is a compressed copy
 }
@@ -43,13 +43,8 @@ type batchFile struct {
 // syncAtOnce is how much is written before the disk begins with it.
 const syncAtOnce = 1 << 20
 
-// Write implements [io.Writer]. The bytes are summed up while the system takes them.
+// Write implements [io.Writer].
 func (f *batchFile) Write(p []byte) (int, error) {
-	summed := make(chan struct{})
-	go func() {
-		defer close(summed)
-		f.sum.Write(p) // all of them: when not all are written, the file is no use
-	}()
 	n, err := f.File.Write(p)
 	f.size += int64(n)
 	f.trail.reach(f.size)
@@ -57,7 +52,6 @@ func (f *batchFile) Write(p []byte) (int, error) {
 		startSync(f.File, f.syncing, more)
 		f.syncing = f.size
 	}
-	<-summed
 	if err == nil && f.gz != nil {
 		_, err = f.gz.Write(p)
 	}
@@ -69,7 +63,7 @@ func (b *batch) create(name string) (*batchFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batchFile{besideFile: beside, trail: newTrail(), name: name, sum: sha256.New()}, nil
+	return &batchFile{besideFile: beside, trail: newTrail(), name: name}, nil
 }
 
 // write writes all files of the list, in one walk, while they are read back behind
@@ -152,11 +146,15 @@ func (b *batch) verify() error {
 		if err := b.reach("read back " + f.name); err != nil {
 			return err
 		}
-		err := f.follow(func(r io.Reader) error {
+		err := f.follow(func(r io.Reader) (err error) {
 			if f.plain == nil {
-				return b.list.check(r, f.format)
+				f.sum, err = b.list.check(r, f.format)
+				return err
 			}
-			return f.plain.follow(func(plain io.Reader) error { return checkPacked(r, plain) })
+			return f.plain.follow(func(plain io.Reader) error {
+				f.sum, err = checkPacked(r, plain)
+				return err
+			})
 		})
 		if _, unread := errors.AsType[*fs.PathError](err); unread {
 			return fmt.Errorf("read back: %w", err) // another time it may do
@@ -173,16 +171,18 @@ func (f *batchFile) follow(fn func(io.Reader) error) error {
 	return f.read(func(file *os.File) error { return fn(&behind{file: file, trail: f.trail}) })
 }
 
-func checkPacked(r, plain io.Reader) error {
-	unpacked, err := gzip.NewReader(r)
+// checkPacked compares a compressed copy with its original, and returns its sum.
+func checkPacked(r, plain io.Reader) ([]byte, error) {
+	sum := sha256.New()
+	unpacked, err := gzip.NewReader(io.TeeReader(r, sum))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	same, err := equal(unpacked, plain)
 	if err == nil && !same {
 		err = errors.New("is no compressed copy of the file beside it")
 	}
-	return err
+	return sum.Sum(nil), err
 }
 
 // sign writes the manifest, and its signature if there is a key.
@@ -196,7 +196,7 @@ func (b *batch) sign(key *SigningKey) error {
 	}
 	m.Expires = m.Created.Add(manifestLifetime)
 	for _, f := range b.files {
-		m.Files = append(m.Files, ManifestFile{Name: f.name, SHA256: hex.EncodeToString(f.sum.Sum(nil)), Size: f.size, Entries: f.entries})
+		m.Files = append(m.Files, ManifestFile{Name: f.name, SHA256: hex.EncodeToString(f.sum), Size: f.size, Entries: f.entries})
 	}
 	text := m.encode()
 	if err := b.seal(ManifestName, text); err != nil || key == nil {
@@ -303,7 +303,9 @@ func (b *batch) replaceGroup(group []*batchFile, mtime time.Time) (done []File, 
 		if err := b.reach("rename " + f.name); err != nil {
 			return nil, err
 		}
-		if err := f.replace(mtime); err != nil {
+		former, err := f.replace(mtime)
+		b.former = append(b.former, former) // nil where there was none
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -1,8 +1,8 @@
 package zonefile
 
 import (
-	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,11 +15,8 @@ import (
 
 // check reads a file that was written back, line by line, and compares what it
 // lists with what the snapshot has: an export is published only when the bytes
-// on the disk mean the list, whole, with its test points.
-func (l List) check(r io.Reader, f Format) error {
-	if f == Removals {
-		return l.checkRemovals(r)
-	}
+// on the disk mean the list, whole, with its test points. It returns their sum.
+func (l List) check(r io.Reader, f Format) ([]byte, error) {
 	parts := sections(f, l.Zone)
 	want := l.tallies(parts)
 	entries := want[0].entries
@@ -27,37 +24,36 @@ func (l List) check(r io.Reader, f Format) error {
 		entries += want[1].entries
 	}
 	in := &checker{
-		lines: &lines{r: bufio.NewReaderSize(r, checkBuffer)}, snapshot: l.Snapshot, section: parts[0], parts: parts, common: f == Combined, tally: &tally{}, want: want,
+		list: l, section: parts[0], parts: parts, common: f == Combined, tally: &tally{}, want: want,
+		end: fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), l.Snapshot.Serial(), entries), ended: f.comment() == "",
 	}
-	end := fmt.Sprintf("%sEND serial=%d entries=%d", f.comment(), l.Snapshot.Serial(), entries)
-	whole := f.comment() == ""
-	for in.takeHosts(); in.next(); in.takeHosts() {
-		if f.comment() != "" {
-			if whole = string(in.text) == end && !in.cut; whole {
-				continue
-			}
-		}
-		if err := in.line(); err != nil {
-			return fmt.Errorf("line %d: %w", in.number, err)
+	body := &ahead{in: r, sum: sha256.New()}
+	var err error
+	for text := range body.blocks(copyBlock) {
+		if err == nil {
+			err = in.take(text)
 		}
 	}
 	switch {
-	case in.err != nil:
-		return in.err
-	case !whole:
-		return fmt.Errorf("does not end with %q: cut off", end)
+	case body.err != nil:
+		return nil, body.err
+	case err != nil:
+		return nil, fmt.Errorf("line %d: %w", in.number, err)
+	case !in.ended:
+		return nil, fmt.Errorf("does not end with %q: cut off", in.end)
 	case len(in.parts) > 1 || in.common:
-		return fmt.Errorf("does not have %q", in.parts[0].line())
+		return nil, fmt.Errorf("does not have %q", in.parts[0].line())
 	}
-	return in.compare()
+	return body.sum.Sum(nil), in.compare()
 }
-
-// checkBuffer is how much is read at once.
-const checkBuffer = 1 << 18
 
 // tallies counts what each section has to list, in one walk.
 func (l List) tallies(parts []section) []tally {
 	want := make([]tally, len(parts))
+	if parts[0].format == Removals {
+		want[0].entries, want[0].names = len(l.Departed), len(l.Departed)
+		return want
+	}
 	for i, part := range parts {
 		for _, e := range part.zone.testPoints(l.Snapshot) {
 			want[i].testPoint(part.format, e.Class)
@@ -65,10 +61,10 @@ func (l List) tallies(parts []section) []tally {
 	}
 	if len(parts) == 1 && parts[0].format == IP4Set { // by far the most are hosts
 		hosts, sum := 0, uint64(0)
-		l.walk(func(some []found, told []*carried) bool {
+		l.walk(func(some []listing.Host, told []*carried) bool {
 			hosts += len(some)
-			for _, f := range some {
-				sum += sumHost(told[f.told].seed, f.host)
+			for _, h := range some {
+				sum += sumHost(told[h.Told].seed, h.Addr)
 			}
 			return true
 		}, func(e listing.Entry) bool {
@@ -87,25 +83,6 @@ func (l List) tallies(parts []section) []tally {
 		}
 	}
 	return want
-}
-
-func (l List) checkRemovals(r io.Reader) error {
-	in := newLines(r)
-	at, whole := 0, false
-	end := fmt.Sprintf("# END serial=%d entries=%d", l.Snapshot.Serial(), len(l.Departed))
-	for in.next() {
-		switch whole = string(in.text) == end && !in.cut; {
-		case bytes.HasPrefix(in.text, []byte("# ")):
-		case at == len(l.Departed), string(in.text) != l.Departed[at].line():
-			return fmt.Errorf("line %d: %q: not what left the list", in.number, in.text)
-		default:
-			at++
-		}
-	}
-	if in.err == nil && !whole {
-		return fmt.Errorf("does not end with %q: cut off", end)
-	}
-	return in.err
 }
 
 // tally is a count and a sum, in any order, of what a file lists.
@@ -180,11 +157,13 @@ func mix(h uint64) uint64 {
 
 // checker understands the lines that our own writers write, and no others.
 type checker struct {
-	*lines
 	section // that the line is in
 	*tally
 
-	snapshot *listing.Snapshot
+	list     List
+	number   int           // of lines
+	end      string        // the last of them
+	ended    bool          // it was the last so far
 	parts    []section     // this one and those that must follow
 	want     []tally       // of the same
 	common   bool          // the line stands before the first section
@@ -207,7 +186,7 @@ func (c *checker) compare() error {
 }
 
 // begin goes on to the section that the line names.
-func (c *checker) begin() error {
+func (c *checker) begin(line []byte) error {
 	if c.common {
 		c.common = false
 	} else {
@@ -216,58 +195,63 @@ func (c *checker) begin() error {
 		}
 		c.parts, c.want = c.parts[1:], c.want[1:]
 	}
-	if len(c.parts) == 0 || string(c.text) != c.parts[0].line() {
-		return fmt.Errorf("%q: not expected here", c.text)
+	if len(c.parts) == 0 || string(line) != c.parts[0].line() {
+		return fmt.Errorf("%q: not expected here", line)
 	}
 	c.section, c.tally, c.class, c.excluded = c.parts[0], &tally{}, 0, false
 	return nil
 }
 
-// takeHosts takes the lines that follow in the buffer as long as they are IPv4 hosts
-// outside the test net: by far the most are, and they are worth the haste.
-func (c *checker) takeHosts() {
-	if c.format != IP4Set || c.common {
-		return
-	}
-	seed := seed4(c.class)
-	for {
-		_, _ = c.r.Peek(1) // fills the buffer, if it is empty; next finds why it stays so
-		buf, _ := c.r.Peek(c.r.Buffered())
-		taken, n, sum := sumHosts(buf, seed)
-		c.hosts(n, sum)
-		c.number += n
-		_, _ = c.r.Discard(taken) // so much is buffered
-		if n == 0 {
-			return
+// take takes whole lines. By far the most are IPv4 hosts outside the test net, and
+// worth the haste.
+func (c *checker) take(text []byte) error {
+	for len(text) > 0 {
+		if c.format == IP4Set && !c.common {
+			taken, n, sum := sumHosts(text, seed4(c.class))
+			c.hosts(n, sum)
+			c.number += n
+			text = text[taken:]
 		}
+		line, rest, whole := bytes.Cut(text, []byte("\n"))
+		c.number++
+		if !whole || len(line) == 0 {
+			return fmt.Errorf("%.80q: not a whole line", line)
+		}
+		if c.ended = c.format.comment() == "" || string(line) == c.end; !c.ended || c.format == JSONL {
+			if err := c.line(line); err != nil {
+				return err
+			}
+		}
+		text = rest
 	}
+	return nil
 }
 
-func (c *checker) line() error {
+func (c *checker) line(line []byte) error {
 	switch {
-	case c.long || c.cut || len(c.text) == 0:
-		return fmt.Errorf("%q: not a whole line", c.text)
 	case c.format == JSONL:
-		return c.object()
-	case bytes.HasPrefix(c.text, []byte("$DATASET ")):
-		return c.begin()
-	case bytes.HasPrefix(c.text, []byte(c.format.comment())), c.text[0] == '$':
+		return c.object(line)
+	case bytes.HasPrefix(line, []byte("$DATASET ")):
+		return c.begin(line)
+	case bytes.HasPrefix(line, []byte(c.format.comment())), line[0] == '$':
 		return nil
 	case c.common:
-		return fmt.Errorf("%q: stands before the first data set", c.text)
+		return fmt.Errorf("%q: stands before the first data set", line)
+	case c.format == Removals:
+		return c.removal(line)
 	case c.format == Master:
-		return c.master(c.text)
+		return c.master(line)
 	case c.format == Plain:
-		return c.name(c.text, listing.ClassOther)
-	case c.format == IP4Set && string(c.text) == "!127.0.0.1":
+		return c.name(line, listing.ClassOther)
+	case c.format == IP4Set && string(line) == "!127.0.0.1":
 		c.excluded = true
 		return nil
-	case c.format == IP4Set && c.text[0] == ':':
+	case c.format == IP4Set && line[0] == ':':
 		var err error
-		c.class, err = readValue(c.text)
+		c.class, err = readValue(line)
 		return err
 	}
-	name, value, own := bytes.Cut(c.text, []byte(" "))
+	name, value, own := bytes.Cut(line, []byte(" "))
 	class := c.class
 	if own {
 		var err error
@@ -276,6 +260,15 @@ func (c *checker) line() error {
 		}
 	}
 	return c.name(name, class)
+}
+
+// removal counts what left the list, in order.
+func (c *checker) removal(line []byte) error {
+	if c.names == len(c.list.Departed) || string(line) != c.list.Departed[c.names].line() {
+		return fmt.Errorf("%q: not what left the list", line)
+	}
+	c.names++
+	return nil
 }
 
 // readValue reads ":127.0.0.N:text".
@@ -313,9 +306,9 @@ func (c *checker) name(text []byte, class listing.Class) error {
 }
 
 // object reads a line of JSON lines.
-func (c *checker) object() error {
+func (c *checker) object(line []byte) error {
 	var e jsonEntry
-	if err := json.Unmarshal(c.text, &e); err != nil {
+	if err := json.Unmarshal(line, &e); err != nil {
 		return err
 	}
 	class, known := readCode([]byte(e.Code))
@@ -330,7 +323,7 @@ func (c *checker) prefix(p netip.Prefix, class listing.Class) error {
 		c.add(p, class)
 		return nil
 	}
-	if e, ok := c.zone.testPoint(c.snapshot, p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain || c.format == JSONL {
+	if e, ok := c.zone.testPoint(c.list.Snapshot, p.Addr()); !ok || !p.IsSingleIP() || e.Class != class || c.format == Plain || c.format == JSONL {
 		return fmt.Errorf("%s is listed, and must not be (RFC 5782 §5)", p)
 	}
 	c.test |= listing.ClassSetOf(class)

@@ -135,12 +135,18 @@ func later(now time.Time, files []beside) time.Time {
 	return mtime
 }
 
-// replace does the third step; syncDir must follow.
-func (b beside) replace(mtime time.Time) error {
+// replace does the third step; syncDir must follow. It returns the file whose place
+// is taken, if there was one, for the caller to close: when the last who has it open
+// does, its blocks are freed, which on some disks takes as long as to write them.
+func (b beside) replace(mtime time.Time) (former *os.File, err error) {
 	if err := os.Chtimes(b.path, mtime, mtime); err != nil {
-		return err
+		return nil, err
 	}
-	return os.Rename(b.path, b.name)
+	former, err = os.Open(b.name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return former, os.Rename(b.path, b.name)
 }
 
 func syncDir(dir string) error {

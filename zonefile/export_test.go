@@ -12,11 +12,14 @@ import (
 
 // Check is what the publisher reads its files back with.
 func Check(r io.Reader, f Format, z *Zone, s *listing.Snapshot) error {
-	return List{Zone: z, Snapshot: s}.check(r, f)
+	return CheckList(r, f, List{Zone: z, Snapshot: s})
 }
 
 // CheckList is the same for a list that is more than its snapshot.
-func CheckList(r io.Reader, f Format, l List) error { return l.check(r, f) }
+func CheckList(r io.Reader, f Format, l List) error {
+	_, err := l.check(r, f)
+	return err
+}
 
 // NewGzipper is what compressed copies are written with.
 var NewGzipper = newGzipper

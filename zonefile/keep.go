@@ -52,6 +52,7 @@ func (k *Keeper) Save(c *Copy, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	defer p.Tidy()
 	if _, err := p.Publish(now); err != nil {
 		return err
 	}

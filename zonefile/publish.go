@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -44,6 +45,8 @@ type Publisher struct {
 	mu   sync.Mutex // one publication at a time; guards what follows
 	last published  // zero before the first
 	held published  // what was refused; zero when the last publication was not
+
+	former []*os.File // whose places were taken since Tidy
 
 	step func(name string) error // nil but in tests: stops before a step
 
@@ -122,6 +125,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 // former files, and is tried again after Every.
 func (p *Publisher) Run(ctx context.Context) error {
 	defer p.retire()
+	defer p.Tidy()
 	var complaint string
 	for started := false; ; started = true {
 		now := time.Now() //nolint:forbidigo // the loop reads the clock once a turn
@@ -131,6 +135,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		var wait <-chan struct{}
 		if s := p.o.Snapshots(); p.due(s, now) {
 			complaint = p.turn(now, complaint)
+			p.Tidy()
 		} else {
 			wait = s.Superseded()
 		}
@@ -268,12 +273,27 @@ func (p *Publisher) publish(what published, brake float64, now time.Time) (done 
 		return Publication{}, err
 	}
 	files, err := b.replace(now)
-	if s.Len() >= manyEntries {
-		debug.FreeOSMemory()
-	}
+	p.former = append(p.former, b.former...)
 	return Publication{Zone: z.Name, Dir: p.o.Dir, Serial: s.Serial(), Files: files}, err
 }
 
 // manyEntries is of how many a publication leaves so much memory behind that it is
 // given back at once: else the next one comes on top of it.
 const manyEntries = 1 << 18
+
+// Tidy gives back what publications leave, which takes a while: the files whose places
+// were taken, and memory. Run does it by itself, once the new ones are in force.
+func (p *Publisher) Tidy() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.former) == 0 {
+		return
+	}
+	for _, f := range p.former {
+		_ = f.Close() // it was only held, or is none
+	}
+	p.former = nil
+	if s := p.last.snapshot; s != nil && s.Len() >= manyEntries {
+		debug.FreeOSMemory()
+	}
+}

@@ -142,17 +142,17 @@ func (b *ip4setBody) entry(e listing.Entry) bool {
 	return true
 }
 
-func (b *ip4setBody) hosts(some []found, told []*carried) bool {
+func (b *ip4setBody) hosts(some []listing.Host, told []*carried) bool {
 	for len(b.told) < len(told) {
 		b.told = append(b.told, nil)
 	}
-	for _, f := range some {
-		g := b.told[f.told]
+	for _, h := range some {
+		g := b.told[h.Told]
 		if g == nil {
-			g = b.group(told[f.told].entry)
-			b.told[f.told] = g
+			g = b.group(told[h.Told].entry)
+			b.told[h.Told] = g
 		}
-		g.add(f.host)
+		g.add(h.Addr)
 	}
 	return true
 }
@@ -200,7 +200,7 @@ func (w *writer) maxRange(widest int) {
 }
 
 // linesAtOnce is how many bytes of hosts are handed on at once, or a few more.
-const linesAtOnce = 1 << 19
+const linesAtOnce = 1 << 18
 
 // lines writes a line for each host of a group.
 func (b *ip4setBody) lines(g *group) bool {

@@ -1,75 +1,42 @@
 package zonefile
 
 import (
+	"slices"
+
 	"backscatter/listing"
 )
-
-// found is an IPv4 host of a walk.
-type found struct {
-	host uint32
-	told uint32 // the number of what it tells
-}
 
 // walk goes over what the zone carries, as it shows it, until a function says no.
 // IPv4 hosts come some at once, with what the zone makes of what they tell, by its
 // number.
-func (l List) walk(hosts func(some []found, told []*carried) bool, other func(listing.Entry) bool) {
-	w := &walk{list: l, hosts: hosts}
-	goOn := true
-	l.Snapshot.Walk(func(host, told uint32) bool {
-		w.some[w.n] = found{host, told}
-		if w.n++; w.n < len(w.some) {
-			return true
+func (l List) walk(hosts func(some []listing.Host, told []*carried) bool, other func(listing.Entry) bool) {
+	var told []*carried // as far as it was asked for
+	l.Snapshot.Walk(func(some []listing.Host) bool {
+		all := some[0].Addr>>8 > testNet4 || some[len(some)-1].Addr>>8 < testNet4
+		for _, h := range some {
+			if int(h.Told) >= len(told) || told[h.Told] == nil {
+				told = l.ask(told, h.Told)
+			}
+			all = all && told[h.Told].yes
 		}
-		goOn = w.handOn()
-		return goOn
+		if !all {
+			some = slices.DeleteFunc(some, func(h listing.Host) bool { return !told[h.Told].yes || h.Addr>>8 == testNet4 })
+		}
+		return len(some) == 0 || hosts(some, told)
 	}, func(e listing.Entry) bool {
-		if goOn = w.handOn(); !goOn {
-			return false
-		}
-		if e, ok := l.Zone.carry(e); ok {
-			goOn = other(e)
-		}
-		return goOn
+		e, ok := l.Zone.carry(e)
+		return !ok || other(e)
 	})
-	if goOn {
-		w.handOn()
-	}
 }
 
-// walk has the hosts that are not handed on yet: with millions of them, a call for
-// each would be most of the time that all takes.
-type walk struct {
-	list  List
-	hosts func([]found, []*carried) bool
-	told  []*carried // as far as it was asked for
-	some  [512]found
-	n     int // of them
-}
-
-func (w *walk) handOn() bool {
-	some := w.some[:w.n]
-	w.n = 0
-	n := 0
-	for _, f := range some {
-		if int(f.told) >= len(w.told) || w.told[f.told] == nil {
-			w.ask(f.told)
-		}
-		some[n] = f
-		if w.told[f.told].yes && f.host>>8 != testNet4 {
-			n++
-		}
+func (l List) ask(told []*carried, number uint32) []*carried {
+	for uint32(len(told)) <= number {
+		told = append(told, nil)
 	}
-	return n == 0 || w.hosts(some[:n], w.told)
-}
-
-func (w *walk) ask(told uint32) {
-	for uint32(len(w.told)) <= told {
-		w.told = append(w.told, nil)
-	}
-	e := w.list.Snapshot.Told(told)
-	e.Class = e.ClassIn(w.list.Zone.Classes)
-	w.told[told] = &carried{yes: e.Class != listing.ClassOther, entry: e, seed: seed4(e.Class)}
+	e := l.Snapshot.Told(number)
+	e.Class = e.ClassIn(l.Zone.Classes)
+	told[number] = &carried{yes: e.Class != listing.ClassOther, entry: e, seed: seed4(e.Class)}
+	return told
 }
 
 // testNet4 is what the addresses of testNet begin with.

@@ -78,6 +78,7 @@ func (b *bench) export(ctx context.Context) error {
 			if err := ours.add(func() error { _, err := p.Publish(time.Now()); return err }); err != nil {
 				return err
 			}
+			p.Tidy()
 			if err := theirs.add(func() error { return copyFile(ctx, file, file+".copy") }); err != nil {
 				return err
 			}
