@@ -123,7 +123,7 @@ func (s *Store) Audit(f AuditFilter) ([]AuditEntry, error) {
 	}
 	limit := pageSize(f.Limit)
 	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
-		cursor := tx.Bucket(bucketAudit).Cursor()
+		cursor := bucketOf(tx, bucketAudit).Cursor()
 		for key, value := cursor.Seek(numberKey(f.After + 1)); key != nil && len(out) < limit; key, value = cursor.Next() {
 			a, err := decodeAudit(key, value)
 			if err != nil {
@@ -148,7 +148,7 @@ func (s *Store) Audit(f AuditFilter) ([]AuditEntry, error) {
 // verifyAudit walks the chain and names the first break.
 func verifyAudit(tx *bolt.Tx, m *meta) error {
 	previous, number := m.AuditStart, m.AuditBase
-	err := tx.Bucket(bucketAudit).ForEach(func(key, value []byte) error {
+	err := bucketOf(tx, bucketAudit).ForEach(func(key, value []byte) error {
 		a, err := decodeAudit(key, value)
 		if err != nil {
 			return err

@@ -71,12 +71,12 @@ func (c *change) bucket(name []byte) bucket {
 	if b, ok := c.buckets[string(name)]; ok {
 		return b
 	}
-	b := bucket{Bucket: c.tx.Bucket(name), name: string(name), touched: c.touched}
-	if b.Bucket != nil {
+	b := bucketOf(c.tx, name)
+	if b.touched = c.touched; b.Bucket != nil {
 		b.reads = b.Bucket.Cursor()
 	}
-	if b.Bucket != nil && (&name[0] == &bucketAudit[0] || &name[0] == &bucketJournal[0]) {
-		b.FillPercent = 1 // what comes is behind all that is there
+	if b.Bucket != nil && growsAtEnd(name) {
+		b.FillPercent = 1
 	}
 	if c.buckets == nil {
 		c.buckets = make(map[string]bucket, len(buckets))

@@ -12,7 +12,7 @@ import (
 func (s *Store) Changes() iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		err := s.view(func(tx *bolt.Tx, _ time.Time) error {
-			cursor := tx.Bucket(bucketJournal).Cursor()
+			cursor := bucketOf(tx, bucketJournal).Cursor()
 			for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
 				change, err := decodeChange(key, value)
 				if err != nil {

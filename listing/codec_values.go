@@ -20,6 +20,7 @@ const (
 	auditVersion1       = 0x71 // decisions as JSON; read, and written no more
 	auditVersion        = 0x72
 	indexVersion        = 0x81
+	largeVersion        = 0x91
 	reporterVersion     = 0xa1
 	brakesVersion1      = 0xb1 // read, and written no more; textVersion is the same, in another bucket
 	decommissionVersion = 0xc1

@@ -26,7 +26,7 @@ type Comparison struct {
 func (s *Store) Compare(from, to uint64, most int) (Comparison, error) {
 	c := Comparison{Difference: Difference{From: from, To: to}}
 	err := s.view(func(tx *bolt.Tx, _ time.Time) error {
-		cursor := tx.Bucket(bucketJournal).Cursor()
+		cursor := bucketOf(tx, bucketJournal).Cursor()
 		key, value := cursor.Seek(numberKey(from))
 		if !bytes.Equal(key, numberKey(from)) {
 			return fmt.Errorf("journal from %d: %w", from, ErrCut)

@@ -140,7 +140,7 @@ func (h *hindsight) readAudit() {
 	}
 	ruled, decided, ordered := false, h.record.Evidence == nil, h.record.Manual == nil
 	defer func() { h.sort(ruled, decided, ordered) }()
-	cursor := h.tx.Bucket(bucketAudit).Cursor()
+	cursor := bucketOf(h.tx, bucketAudit).Cursor()
 	for key, value := cursor.Last(); key != nil; key, value = cursor.Prev() {
 		a, err := decodeAudit(key, value)
 		if err != nil {
@@ -254,7 +254,7 @@ func (h *hindsight) fromJournal(snap *Snapshot) (entry Entry, sequence uint64, k
 		entries[e.Prefix] = e
 	}
 	sequence, known = snap.Sequence(), !snap.Time().After(h.At)
-	cursor := h.tx.Bucket(bucketJournal).Cursor()
+	cursor := bucketOf(h.tx, bucketJournal).Cursor()
 	for key, value := cursor.Last(); key != nil && !known; key, value = cursor.Prev() {
 		c, err := decodeChange(key, value)
 		if err != nil {
@@ -356,7 +356,7 @@ func (h *hindsight) decide(counted []Evidence) {
 // after reports whether an audit entry was written after the moment.
 func (h *hindsight) after(number uint64) bool {
 	key := numberKey(number)
-	value := h.tx.Bucket(bucketAudit).Get(key)
+	value := bucketOf(h.tx, bucketAudit).Get(key)
 	if value == nil {
 		return false
 	}

@@ -18,7 +18,7 @@ import (
 
 // The schema of the file, and the words that tell it from any other bbolt file.
 const (
-	schema      = 4
+	schema      = 5
 	schemaMagic = "backscatter listing store"
 )
 
@@ -34,11 +34,12 @@ var (
 	bucketReporters    = []byte("reporters")    // name → enrolment; of those of the configuration only a suspension
 	bucketAudit        = []byte("audit")        // number → what was done by whom, chained by hashes
 	bucketTexts        = []byte("texts")        // number → text, and back
+	bucketLarge        = []byte("large")        // first letter of journal or audit, its key → its value, of one that is large
 	bucketHeaders      = []byte("headers")      // time, prefix, identity → header; missing from stores of before it
 
 	buckets = [][]byte{
 		bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
-		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts, bucketHeaders,
+		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts, bucketHeaders, bucketLarge,
 	}
 	keySchema = []byte("schema")
 	keyState  = []byte("state")

@@ -295,7 +295,7 @@ func (img *image) follow(tx *bolt.Tx, st *state) (*Snapshot, error) {
 	snap, digest := img.snapshot, img.digest
 	for sequence := img.sequence + 1; sequence <= m.Sequence; sequence++ {
 		key := numberKey(sequence)
-		one, err := decodeChange(key, tx.Bucket(bucketJournal).Get(key))
+		one, err := decodeChange(key, bucketOf(tx, bucketJournal).Get(key))
 		if err != nil {
 			return nil, err
 		}

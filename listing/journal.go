@@ -122,7 +122,7 @@ func (s *Store) journal(from uint64, to *uint64, fn func(Change) bool) error {
 
 // eachChange calls fn with each change after from, up to to, until it returns false.
 func eachChange(tx *bolt.Tx, from, to uint64, fn func(Change) bool) error {
-	cursor := tx.Bucket(bucketJournal).Cursor()
+	cursor := bucketOf(tx, bucketJournal).Cursor()
 	expected := from + 1
 	for key, value := cursor.Seek(numberKey(expected)); key != nil && expected <= to; key, value = cursor.Next() {
 		change, err := decodeChange(key, value)

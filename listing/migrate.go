@@ -23,6 +23,7 @@ func migrations() []migration {
 		{1, "shorter keys and values", migrate1},
 		{2, "identities stand with what is kept", migrate2},
 		{3, "decisions take less room in the audit", migrate3},
+		{4, "large values stand apart", migrate4},
 	}
 }
 
@@ -127,3 +128,12 @@ func migrate2(*bolt.Tx) error { return nil }
 // an entry anew, and those of schema 3 can be read. A program that knows no more
 // than those would take newer ones for damage.
 func migrate3(*bolt.Tx) error { return nil }
+
+// migrate4 makes room for the large values that are to come; those that are there
+// stay where they are.
+func migrate4(tx *bolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(bucketLarge); err != nil {
+		return fmt.Errorf("bucket %s: %w", bucketLarge, err)
+	}
+	return nil
+}

@@ -86,7 +86,7 @@ func oldStore(t *testing.T, name string) (path string, k oldKept) {
 // serial, and goes on.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"schema1", "schema2", "schema3"} {
+	for _, name := range []string{"schema1", "schema2", "schema3", "schema4"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testMigrate(t, name)
@@ -102,7 +102,7 @@ func testMigrate(t *testing.T, name string) {
 		s := open(t, path, eager())
 		s.verify()
 		st, err := s.Status()
-		if err != nil || st.Sequence != want.Sequence || st.Observations != want.Observations || st.Schema != 4 {
+		if err != nil || st.Sequence != want.Sequence || st.Observations != want.Observations || st.Schema != 5 {
 			t.Errorf("status %+v, %v", st, err)
 		}
 		var entries []string

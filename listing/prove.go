@@ -32,7 +32,7 @@ func (s *Store) prove(tx *bolt.Tx, m *meta, holes []netip.Prefix) ([]Entry, erro
 	proven := make(map[netip.Prefix]Entry)
 	for sequence := m.Base + 1; sequence <= m.Sequence; sequence++ {
 		key := numberKey(sequence)
-		one, err := decodeChange(key, tx.Bucket(bucketJournal).Get(key))
+		one, err := decodeChange(key, bucketOf(tx, bucketJournal).Get(key))
 		if err != nil {
 			return nil, errors.Join(refused, err)
 		}

@@ -129,7 +129,7 @@ func (r *repair) run(o Order, drop bool) (err error) {
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}
-	steps := []func() error{r.texts, r.seen, r.records, r.headers, r.expiry, r.publish, r.journal, r.after}
+	steps := []func() error{r.texts, r.seen, r.records, r.headers, r.expiry, r.publish, r.journal, r.after, r.large}
 	if drop {
 		steps = append([]func() error{r.texts, r.drop}, steps...)
 	}
@@ -333,13 +333,13 @@ func (r *repair) cut() error {
 	r.meta.Sequence++
 	r.meta.Base, r.meta.Time = r.meta.Sequence, r.now
 	key := numberKey(r.meta.Sequence)
-	return r.tx.Bucket(bucketJournal).Put(key, encodeChange(key, &Change{Time: r.now}))
+	return bucketOf(r.tx, bucketJournal).Put(key, encodeChange(key, &Change{Time: r.now}))
 }
 
 // journal begins anew when a change cannot be read or is missing. Changes
 // before it are dropped, whoever asks for them gets the whole zone.
 func (r *repair) journal() error {
-	b := r.tx.Bucket(bucketJournal)
+	b := bucketOf(r.tx, bucketJournal)
 	whole := readable(b) == nil
 	for sequence := r.meta.Base + 1; sequence <= r.meta.Sequence && whole; sequence++ {
 		key := numberKey(sequence)

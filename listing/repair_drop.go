@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // drop takes out what cannot be read, and cannot be derived.
@@ -81,7 +79,7 @@ func (r *repair) dropDecommission() error {
 // missing, gives way to one that says so, and what follows a break is chained anew.
 // What can be read stays as it is, but for the hash of the entry before.
 func (r *repair) dropAudit() error {
-	b := r.tx.Bucket(bucketAudit)
+	b := bucketOf(r.tx, bucketAudit)
 	broken := verifyAudit(r.tx, &r.meta)
 	if broken == nil {
 		return nil
@@ -106,7 +104,7 @@ func (r *repair) dropAudit() error {
 		if err != nil || a.previous != previous {
 			a.previous = previous
 			value = encodeAudit(key, &a)
-			if err := b.Put(key, value); err != nil {
+			if err := errors.Join(b.Delete(key), b.Put(key, value)); err != nil { // the former may stand apart
 				return err
 			}
 		}
@@ -117,7 +115,7 @@ func (r *repair) dropAudit() error {
 }
 
 // dropStrayAudit takes out what stands under no number that an entry can have.
-func (r *repair) dropStrayAudit(b *bolt.Bucket) error {
+func (r *repair) dropStrayAudit(b bucket) error {
 	var stray [][]byte
 	_ = b.ForEach(func(key, _ []byte) error {
 		if len(key) != 8 || numberOf(key) <= r.meta.AuditBase || numberOf(key) > r.meta.Audit {

@@ -153,6 +153,7 @@ func examine(tx *bolt.Tx, _ time.Time) (v Verdict) {
 	v.headers(tx)
 	v.index(tx)
 	v.journal(tx, &m)
+	v.large(tx)
 	if err := verifyAudit(tx, &m); err != nil {
 		v.damage("audit", "", "", err.Error())
 	}
@@ -335,7 +336,7 @@ func (v *Verdict) index(tx *bolt.Tx) {
 
 // journal checks that the journal has every change that it promises.
 func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
-	b := tx.Bucket(bucketJournal)
+	b := bucketOf(tx, bucketJournal)
 	if err := readable(b); err != nil {
 		v.damage("journal", "", repairJournal, err.Error())
 		return
@@ -355,7 +356,7 @@ func (v *Verdict) journal(tx *bolt.Tx, m *meta) {
 
 // readable reports whether every change of a journal can be read, those that
 // nobody can ask for any more included.
-func readable(journal *bolt.Bucket) error {
+func readable(journal bucket) error {
 	return journal.ForEach(func(key, value []byte) error {
 		_, err := decodeChange(key, value)
 		return err
