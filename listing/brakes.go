@@ -21,8 +21,10 @@ type Brakes struct {
 	// of the list, freeze automatic listing. 0 listings: no bound.
 	Listings      int     `json:"listings"`
 	ListingsShare float64 `json:"listings_share"`
-	// More listings than this whose time is over at once, and than this part of
-	// the list, are not ended. 0 endings: no bound.
+	// More listings than this that would come or go at once, and than this part of
+	// the list, stay as they are, unless an operator ordered it: when their time is
+	// over, when exemptions end or are imported, and when the configuration exempts
+	// others. 0 endings: no bound.
 	Endings      int     `json:"endings"`
 	EndingsShare float64 `json:"endings_share"`
 }
@@ -64,6 +66,9 @@ type brakes struct {
 	List    int       // how long the list was
 	Cleared time.Time // what was to end by then may end: an operator said so
 	Recent  lastHour  // new listings by evidence
+
+	Withheld       time.Time // what the configuration exempts since; zero: it is in force
+	Gone, Come, Of int       // what that would have taken off a list so long, and brought
 
 	Seen     time.Time // what the clock said when that was last noted
 	Jumped   time.Time // where the clock jumped to; zero: it is believed
@@ -117,6 +122,10 @@ func (b *brakes) encode(key []byte) []byte {
 	e.time(b.Seen)
 	e.time(b.Jumped)
 	e.time(b.Believed)
+	e.time(b.Withheld)
+	e.uint(uint64(b.Gone))
+	e.uint(uint64(b.Come))
+	e.uint(uint64(b.Of))
 	return e.seal(key)
 }
 
@@ -128,7 +137,7 @@ func (st *state) readBrakes(tx *bolt.Tx) error {
 		st.brakes = brakes{}
 		return nil
 	}
-	d := openValue(keyBrakes, value, brakesVersion, brakesVersion1)
+	d := openValue(keyBrakes, value, brakesVersion, brakesVersion2, brakesVersion1)
 	b := brakes{
 		Frozen: d.time(), Limit: d.small(), Held: d.small(),
 		Stalled: d.time(), Due: d.small(), List: d.small(), Cleared: d.time(),
@@ -142,6 +151,9 @@ func (st *state) readBrakes(tx *bolt.Tx) error {
 	}
 	if d.err == nil && value[0] != brakesVersion1 {
 		b.Seen, b.Jumped, b.Believed = d.time(), d.time(), d.time()
+	}
+	if d.err == nil && value[0] == brakesVersion {
+		b.Withheld, b.Gone, b.Come, b.Of = d.time(), d.small(), d.small(), d.small()
 	}
 	st.brakes = b
 	if err := d.finish(); err != nil {
@@ -170,14 +182,12 @@ func heldKeys(tx *bolt.Tx) (keys [][]byte) {
 // looked at again when an operator lifts the brake.
 func (c *change) mayList(k Key) (bool, error) {
 	b := &c.brakes
-	if c.released || b.Frozen.IsZero() && c.settings.Brakes.Listings == 0 {
+	if c.released {
 		return true, nil
 	}
 	if b.Frozen.IsZero() {
-		b.Recent.at(c.now)
-		limit := bound(c.settings.Brakes.Listings, c.settings.Brakes.ListingsShare, c.meta.Entries)
-		if int(b.Recent.sum()) < limit {
-			b.Recent.counts[b.Recent.slot()]++
+		limit, within := c.mostBegun()
+		if within {
 			return true, nil
 		}
 		b.Frozen, b.Limit = c.now, limit
@@ -197,6 +207,24 @@ func (c *change) mayList(k Key) (bool, error) {
 	return false, nil
 }
 
+// mostBegun counts a listing by evidence that begins, and tells whether it is within
+// the bound for an hour, and that for what is published at once.
+func (c *change) mostBegun() (limit int, within bool) {
+	bounds, recent := c.settings.Brakes, &c.brakes.Recent
+	if limit = bounds.endings(c.meta.Entries); bounds.Endings > 0 && c.begun >= limit {
+		return limit, false
+	}
+	recent.at(c.now)
+	if limit = bound(bounds.Listings, bounds.ListingsShare, c.meta.Entries); bounds.Listings > 0 {
+		if int(recent.sum()) >= limit {
+			return limit, false
+		}
+		recent.counts[recent.slot()]++
+	}
+	c.begun++
+	return limit, true
+}
+
 // surveyLimit bounds the entries of the index that one step of a survey looks
 // at.
 const surveyLimit = 2000
@@ -205,7 +233,8 @@ const surveyLimit = 2000
 type survey struct {
 	next  []byte    // where it goes on; nil: it begins
 	until time.Time // it counts what is due by then
-	due   int       // listings found
+	due   int       // listings found that would come or go
+	left  *state    // exemptions that do not end by then; nil: not asked for yet
 	idle  bool      // nothing at all is due
 }
 
@@ -230,7 +259,7 @@ func (w *writer) mayEnd(at time.Time) bool {
 	if w.survey.next == nil || w.survey.until.After(at) {
 		w.survey = survey{until: at}
 	}
-	limit := bound(bounds.Endings, bounds.EndingsShare, w.state.meta.Entries)
+	limit := bounds.endings(w.state.meta.Entries)
 	err := w.view(func(tx *bolt.Tx, _ time.Time) error { return w.look(tx, bounds.Endings, limit) })
 	switch {
 	case err != nil:
@@ -238,7 +267,8 @@ func (w *writer) mayEnd(at time.Time) bool {
 		w.survey, w.rested = survey{}, at
 		return false
 	case w.survey.due > limit:
-		w.regular(task{"put the brake on expiry", w.stall})
+		over := heldError{gone: w.survey.due, list: int(w.state.meta.Entries)}
+		w.regular(task{"put the brake on expiry", over.stall})
 		w.survey = survey{}
 		return false
 	case w.survey.next != nil:
@@ -259,6 +289,9 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 		}
 		n := 0
 		for ; isDue(key, w.survey.until) && n <= few; n++ {
+			if entry, ok := wakeOf(key); ok && entry.kind == wakeExemption {
+				n = few // it may hide any number
+			}
 			key, _ = cursor.Next()
 		}
 		if n <= few {
@@ -273,13 +306,11 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 			w.survey.next = bytes.Clone(key)
 			return nil
 		}
-		ends, err := endsBy(tx, lex, key, w.survey.until)
+		found, err := w.moves(tx, lex, key, limit-w.survey.due)
 		if err != nil {
 			return err
 		}
-		if ends {
-			w.survey.due++
-		}
+		w.survey.due += found
 		key, _ = cursor.Next()
 	}
 	w.survey.next = nil
@@ -289,37 +320,10 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 	return nil
 }
 
-// endsBy reports whether a listing ends by a moment, which an entry of the index
-// is about.
-func endsBy(tx *bolt.Tx, lex *lexicon, key []byte, at time.Time) (bool, error) {
-	entry, ok := wakeOf(key)
-	if !ok {
-		return false, nil
-	}
-	r, err := indexed(tx, lex, entry)
-	switch {
-	case errors.Is(err, ErrDamaged): // that is told when its time has come
-		return false, nil
-	case err != nil || r == nil:
-		return false, err
-	}
-	return r.listed() && !r.until().IsZero() && !r.until().After(at), nil
-}
-
 // isDue reports whether the time of an entry of the index has come. One that is
 // too short for a time is damaged, and to be looked at.
 func isDue(key []byte, at time.Time) bool {
 	return key != nil && (len(key) < timeBytes || !timeOf(key).After(at))
-}
-
-// stall puts the brake on expiry.
-func (w *writer) stall(c *change) error {
-	c.brakes.Stalled, c.brakes.Due, c.brakes.List = c.now, w.survey.due, int(c.meta.Entries)
-	c.stale = true
-	why := fmt.Sprintf("expiry waits: %d or more of %d listings would end at once", w.survey.due, c.meta.Entries)
-	c.log.Error("a brake is on; check the clock, then 'backscatter resume' lets them end", slog.String("why", why), slog.Time("clock", c.now))
-	c.note(AuditEntry{Action: ActionBrake, By: Actor{UID: -1, Name: actorExpiry}, Reason: why})
-	return nil
 }
 
 // BrakeStatus tells which brakes are on.
@@ -328,8 +332,13 @@ type BrakeStatus struct {
 	Limit   int       `json:"limit,omitempty"`  // of new listings within an hour that was passed
 	Held    int       `json:"held,omitempty"`   // keys that evidence would list
 	Stalled time.Time `json:"stalled,omitzero"` // expiry, since
-	Due     int       `json:"due,omitempty"`    // listings that would have ended, at least
+	Due     int       `json:"due,omitempty"`    // listings that would have come or gone, at least
 	List    int       `json:"list,omitempty"`   // how long the list was then
+
+	Withheld time.Time `json:"withheld,omitzero"` // what the configuration exempts, since
+	Gone     int       `json:"gone,omitempty"`    // listings that it would take off
+	Come     int       `json:"come,omitempty"`    // listings that it would bring back
+	Of       int       `json:"of,omitempty"`      // how long the list was then
 
 	Jumped     time.Time `json:"clock_jumped,omitzero"` // where the clock jumped to: nothing is dropped for its age
 	JumpedFrom time.Time `json:"clock_jumped_from,omitzero"`
@@ -337,7 +346,10 @@ type BrakeStatus struct {
 }
 
 func (b *brakes) status() BrakeStatus {
-	out := BrakeStatus{Frozen: b.Frozen, Limit: b.Limit, Held: b.Held, Stalled: b.Stalled, Due: b.Due, List: b.List}
+	out := BrakeStatus{
+		Frozen: b.Frozen, Limit: b.Limit, Held: b.Held, Stalled: b.Stalled, Due: b.Due, List: b.List,
+		Withheld: b.Withheld, Gone: b.Gone, Come: b.Come, Of: b.Of,
+	}
 	if !b.Jumped.IsZero() {
 		out.Jumped, out.JumpedFrom, out.Believed = b.Jumped, b.Believed, b.Jumped.Add(doubtTime)
 	}
@@ -400,7 +412,7 @@ func (c *change) resume(o Order, from []byte) (next []byte, err error) {
 // liftBrakes lifts all brakes that are on.
 func (c *change) liftBrakes(o Order) error {
 	b := &c.brakes
-	if b.Frozen.IsZero() && b.Stalled.IsZero() && b.Jumped.IsZero() {
+	if b.Frozen.IsZero() && b.Stalled.IsZero() && b.Jumped.IsZero() && b.Withheld.IsZero() {
 		return nil
 	}
 	text, err := detail(b.status())
@@ -411,7 +423,11 @@ func (c *change) liftBrakes(o Order) error {
 	if !b.Stalled.IsZero() {
 		b.Cleared, c.stale = c.now, true
 	}
+	withheld := !b.Withheld.IsZero()
 	*b = brakes{Held: b.Held, Cleared: b.Cleared, Seen: c.now}
+	if withheld {
+		return c.applyBuiltIn()
+	}
 	return nil
 }
 

@@ -408,6 +408,7 @@ func TestBrakeMetrics(t *testing.T) {
 # TYPE backscatter_brake gauge
 backscatter_brake{brake="expiry"} 0
 backscatter_brake{brake="listing"} %d
+backscatter_brake{brake="publication"} 0
 # HELP backscatter_held_back Keys that evidence would list, and a brake keeps off the list.
 # TYPE backscatter_held_back gauge
 backscatter_held_back %d

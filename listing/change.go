@@ -51,7 +51,9 @@ type change struct {
 	cut    bool // the published settings changed: new sequence, journal begins anew
 	stale  bool // the table of endings must be made anew
 
+	ordered  bool   // an operator asked for what it publishes, and so knows how much that is
 	released bool   // an operator lets evidence list, whatever the brakes say
+	begun    int    // listings by evidence
 	braked   brakes // as they were
 	removed  []Entry
 	added    []Entry
@@ -358,6 +360,9 @@ func (c *change) holesIn(regions []netip.Prefix) []netip.Prefix {
 // but the commit is done after it.
 func (c *change) finish() error {
 	if err := c.publish(); err != nil {
+		return err
+	}
+	if err := c.mayPublish(); err != nil {
 		return err
 	}
 	if len(c.removed)+len(c.added) > 0 || c.cut {

@@ -27,7 +27,8 @@ const (
 	textVersion         = 0xb1
 	headerVersion       = 0xd1
 	headerCountVersion  = 0xe1
-	brakesVersion       = 0xf1
+	brakesVersion2      = 0xf1 // likewise
+	brakesVersion       = 0xf2
 )
 
 // meta is the state of the store as a whole: one value, written by every

@@ -114,6 +114,8 @@ func (s *Store) Exemptions() (out []Exemption, err error) {
 func (s *Store) Exempt(ctx context.Context, o Order, list []Exemption) (Result, error) {
 	list = slices.Clone(list)
 	return s.order(ctx, "exempt", o, len(list), func(c *change) ([]Problem, error) {
+		// What others put into a file is not an operator's own word.
+		c.ordered = !slices.ContainsFunc(list, func(x Exemption) bool { return x.Observe })
 		var refused refusals
 		prefixes := make([]netip.Prefix, 0, len(list))
 		for i := range list {
@@ -281,14 +283,28 @@ func (s *Store) Unexempt(ctx context.Context, o Order, list []netip.Prefix) (Res
 
 // Apply puts other settings in force. What is listed stays listed: another
 // policy decides on what comes from now on; exemptions, the horizon and the
-// published settings take effect at once.
+// published settings take effect at once. But exemptions that more listings would
+// come or go by than the brakes allow wait for [Store.Resume], and are told as
+// skipped.
 func (s *Store) Apply(ctx context.Context, o Order, settings Settings) (Result, error) {
 	if err := settings.Validate(); err != nil {
 		return Result{}, fmt.Errorf("apply settings: %w", err)
 	}
-	return s.order(ctx, "apply settings", o, 1, func(c *change) ([]Problem, error) {
-		return nil, c.apply(o, settings)
-	})
+	apply := func(held *heldError) (Result, error) {
+		return s.order(ctx, "apply settings", o, 1, func(c *change) ([]Problem, error) {
+			c.ordered = false // who asked may not know what follows from it
+			return nil, c.apply(o, settings, held)
+		})
+	}
+	done, err := apply(nil)
+	held, ok := errors.AsType[*heldError](err)
+	if !ok {
+		return done, err
+	}
+	if done, err = apply(held); err == nil {
+		done.Skipped = append(done.Skipped, Problem{Key: "what is exempt now", Why: held.Error()})
+	}
+	return done, err
 }
 
 // applied is what the audit keeps of settings: the rule that decided from then on.
@@ -298,8 +314,8 @@ type applied struct {
 }
 
 // apply leaves the database alone when nothing differs from what was applied
-// last.
-func (c *change) apply(o Order, settings Settings) error {
+// last. With what a brake held of it, the exemptions stay as they are.
+func (c *change) apply(o Order, settings Settings, held *heldError) error {
 	c.settings = &settings
 	c.weigh = c.weigher(c.settings, c.now)
 	text, err := json.Marshal(settings)
@@ -316,6 +332,11 @@ func (c *change) apply(o Order, settings Settings) error {
 		}
 		c.note(AuditEntry{Action: ActionApply, By: o.By, Reason: o.Reason, Detail: rule})
 	}
+	if held != nil {
+		held.withhold(c, o)
+		return nil
+	}
+	c.brakes.publish()
 	return c.applyBuiltIn()
 }
 

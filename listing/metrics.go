@@ -95,6 +95,10 @@ func (s *Store) gauges() []prometheus.Collector {
 			ConstLabels: prometheus.Labels{"brake": "expiry"},
 		}, func() float64 { return on(!s.brakesNow.Load().Stalled.IsZero()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "backscatter_brake", Help: "1 while the brake is on and waits for an operator.",
+			ConstLabels: prometheus.Labels{"brake": "publication"},
+		}, func() float64 { return on(!s.brakesNow.Load().Withheld.IsZero()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "backscatter_clock_jumped", Help: "1 while nothing is dropped for its age, since the clock jumped or the store did not run for long.",
 		}, func() float64 { return on(!s.brakesNow.Load().Jumped.IsZero()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -70,6 +70,7 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 	}
 	var skipped []Problem
 	p, err := s.do(ctx, &request{large: items >= bulk, order: func(c *change) (err error) {
+		c.ordered = true
 		if skipped, err = fn(c); err == nil && o.DryRun {
 			return errDryRun
 		}
@@ -77,6 +78,9 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 	}})
 	if _, refused := errors.AsType[*RefusedError](err); refused {
 		return Result{DryRun: o.DryRun}, err // which says what was refused
+	}
+	if errors.Is(err, ErrBrake) {
+		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w; nothing was changed; if that is meant, exempt the prefixes by your own word ('backscatter exempt @FILE'), not by an import", name, err)
 	}
 	if err != nil {
 		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w", name, err)

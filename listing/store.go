@@ -136,7 +136,14 @@ func (s *Store) load(settings Settings, img *image, noImage error) error {
 	s.snapshot.Store(snap)
 	s.settings.Store(&settings)
 	order := Order{By: Actor{UID: -1, Name: actorStart}, Reason: "the configuration at start"}
-	_, err = s.runAlone(func(c *change) error { return errors.Join(c.noteClock(c.brakes.Seen), c.apply(order, settings)) })
+	apply := func(held *heldError) error {
+		_, err := s.runAlone(func(c *change) error { return errors.Join(c.noteClock(c.brakes.Seen), c.apply(order, settings, held)) })
+		return err
+	}
+	err = apply(nil)
+	if held, ok := errors.AsType[*heldError](err); ok {
+		err = apply(held)
+	}
 	if err != nil {
 		return fmt.Errorf("open store %s: apply the configuration: %w", s.path, err)
 	}

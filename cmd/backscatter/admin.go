@@ -69,8 +69,11 @@ nothing is, and the error says what.`,
 				_, err = fmt.Fprintln(a.out, "reloaded; nothing has changed")
 				return err
 			}
-			_, err = fmt.Fprintf(a.out, "reloaded; changed: %s\n", strings.Join(result.Changed, ", "))
-			return err
+			fmt.Fprintf(a.out, "reloaded; changed: %s\n", strings.Join(result.Changed, ", "))
+			for _, what := range result.Held {
+				fmt.Fprintf(a.out, "! %s; see 'backscatter status'\n", what)
+			}
+			return nil
 		},
 	}
 	a.jsonFlag(cmd)

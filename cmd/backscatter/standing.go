@@ -19,8 +19,9 @@ func (a *app) resumeCommand() *cobra.Command {
 		Long: `Lift the brakes that 'status' shows. Too many new listings within an hour freeze
 automatic listing: reports are taken in, and what they would list is held back. It
 is decided now, by what evidence says now, and printed; --dry-run prints it first.
-Listings that would end too many at once, as when the clock was set, wait too: what
-is over by the clock of now ends. A clock that jumped is believed again, so that what
+Listings too many of which would end at once, as when the clock was set, or come back
+when exemptions end, wait too: what is over by the clock of now ends. So does what the
+configuration exempts if too many would go or come by it. A clock that jumped is believed again, so that what
 grew old is dropped; after a week of going evenly it is without this. With no brake
 on, nothing is changed.`,
 		Example: `  backscatter resume --reason "a new trap, and all of them are real" --dry-run
@@ -97,8 +98,13 @@ func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 		fmt.Fprintf(b, "brake         %d listings are held back still: 'backscatter resume' was broken off, and goes on\n", on.Held)
 	}
 	if !on.Stalled.IsZero() {
-		fmt.Fprintf(b, "brake         nothing ends since %s: %d or more of %d listings were over at once\n", stamp(on.Stalled), on.Due, on.List)
-		fmt.Fprintf(b, "              look at the clock; 'backscatter resume' lets them end\n")
+		fmt.Fprintf(b, "brake         nothing ends since %s: %d listings or more would go or come at once, of %d\n", stamp(on.Stalled), on.Due, on.List)
+		fmt.Fprintf(b, "              look at the clock, and at what 'backscatter exempt' prints; 'backscatter resume' lets them\n")
+	}
+	if !on.Withheld.IsZero() {
+		fmt.Fprintf(b, "brake         what the configuration exempts waits since %s: %d of %d listings would go and %d come at once\n",
+			stamp(on.Withheld), on.Gone, on.Of, on.Come)
+		fmt.Fprintf(b, "              mend it and reload, or let it: 'backscatter resume', with --dry-run first\n")
 	}
 	if !on.Jumped.IsZero() {
 		fmt.Fprintf(b, "clock         jumped from %s to %s: nothing is dropped for its age until %s\n",

@@ -147,7 +147,7 @@ type Weights struct {
 type Brakes struct {
 	Listings      int     `key:"listings" doc:"New listings by evidence within an hour. With more, and more than listings_share of the list, automatic listing is frozen: reports are taken in, and nothing new is listed. 0 turns the brake off."`
 	ListingsShare float64 `key:"listings_share" doc:"The same as a part of the list; the larger of the two counts."`
-	Endings       int     `key:"endings" doc:"Listings whose time is over at once, as when the clock was set. With more, and more than endings_share of the list, none of them ends. 0 turns the brake off."`
+	Endings       int     `key:"endings" doc:"Listings that come or go at once by anything but an operator's order: their time is over, as when the clock was set, exemptions end or are imported, or the configuration exempts others. With more, and more than endings_share of the list, what is published stays as it is. 0 turns the brake off."`
 	EndingsShare  float64 `key:"endings_share" doc:"The same as a part of the list; the larger of the two counts."`
 }
 

@@ -226,6 +226,7 @@ type (
 	ReloadResult struct {
 		File    string   `json:"file"`
 		Changed []string `json:"changed"`
+		Held    []string `json:"held,omitempty"` // what a brake keeps from taking effect
 	}
 )
 
@@ -302,7 +303,7 @@ func statusOf(err error) (int, string) {
 		return http.StatusNotFound, CodeNotListed
 	case errors.Is(err, listing.ErrNotExempt), errors.Is(err, listing.ErrReporter), errors.Is(err, listing.ErrNoObservation):
 		return http.StatusNotFound, CodeNotFound
-	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt):
+	case errors.Is(err, listing.ErrOverlap), errors.Is(err, listing.ErrExempt), errors.Is(err, listing.ErrBrake):
 		return http.StatusConflict, CodeConflict
 	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, listing.ErrPrefix), errors.Is(err, listing.ErrFuture), errors.Is(err, errBadRequest):
 		return http.StatusBadRequest, CodeBadRequest

@@ -58,33 +58,38 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
-	if err := d.takeOver(ctx, by, old, fresh); err != nil {
+	held, err := d.takeOver(ctx, by, old, fresh)
+	if err != nil {
 		return control.ReloadResult{}, sampled.drop(err)
 	}
 	d.dnsRules.Store(dns)
 	sampled.use(d.dns, old.config.Tap(d.version))
 	changed := config.Changed(old.config, c)
 	slices.Sort(changed)
-	return control.ReloadResult{File: c.File, Changed: changed}, nil
+	return control.ReloadResult{File: c.File, Changed: changed, Held: held}, nil
 }
 
 // takeOver puts fresh in force in place of old. The zones come before the
 // store, whose commit moves the serial: mirrors and secondaries go by the serial,
 // and one that fetched a new serial with old settings would keep them. For the
 // time of the commit the old serial has the new settings; it is asked for again
-// right after.
-func (d *Daemon) takeOver(ctx context.Context, by listing.Actor, old, fresh *rules) error {
+// right after. It returns what a brake keeps from taking effect.
+func (d *Daemon) takeOver(ctx context.Context, by listing.Actor, old, fresh *rules) (held []string, err error) {
 	early := *old
 	early.zones = fresh.zones
 	d.rules.Store(&early)
 	order := listing.Order{By: by, Reason: "reload of the configuration"}
 	// What was begun is finished even if whoever asked has gone: the store may
 	// have committed, and the rest must not stay behind it.
-	if _, err := d.store.Apply(context.WithoutCancel(ctx), order, fresh.settings); err != nil {
+	done, err := d.store.Apply(context.WithoutCancel(ctx), order, fresh.settings)
+	if err != nil {
 		d.rules.Store(old)
-		return err
+		return nil, err
+	}
+	for _, p := range done.Skipped {
+		held = append(held, p.Key+": "+p.Why)
 	}
 	d.desk.SetJudge(fresh.judge)
 	d.rules.Store(fresh)
-	return nil
+	return held, nil
 }
