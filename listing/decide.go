@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// directTrapDomains is how many trap domains of one organisation stand for a
-// second organisation, when its own sensors held the session (level A).
-const directTrapDomains = 2
-
 // Evidence is what the listing rule needs to know of one observation.
 type Evidence struct {
 	At           time.Time
@@ -26,9 +22,6 @@ type Evidence struct {
 	SPFFailed    bool
 	Delivered    bool
 }
-
-// deliveredFactor is what a report of success weighs, compared with one of failure.
-const deliveredFactor = 0.5
 
 // Evidence returns what the listing rule needs of the observation, with the
 // weight of its reporter. What was withdrawn weighs nothing.
@@ -77,7 +70,7 @@ type Decision struct {
 	List       bool        `json:"list"` // every threshold is met
 	Profile    string      `json:"profile"`
 	Thresholds []Threshold `json:"thresholds"`
-	Relapse    bool        `json:"relapse"`        // half the score and originals were asked, soon after a removal
+	Relapse    bool        `json:"relapse"`        // a part of the score and originals was asked for, soon after a removal
 	Classes    ClassSet    `json:"classes"`        // of the counted evidence
 	Class      Class       `json:"class"`          // the heaviest of them, of two with one weight the newest
 	Events     int         `json:"events"`         // observations counted
@@ -139,7 +132,7 @@ func (p Policy) Decide(h History, now time.Time) Decision {
 func (p Policy) thresholds(t *tally, h History, relapse bool, now time.Time) []Threshold {
 	score, originals := pointsOf(p.Score), p.Originals
 	if relapse {
-		score, originals = (score+1)/2, (originals+1)/2
+		score, originals = points(p.eased(float64(score))), int(p.eased(float64(originals)))
 	}
 	out := []Threshold{
 		scoreThreshold(score, t.score(p, score)),
@@ -186,17 +179,27 @@ func spanThreshold(wanted, found time.Duration, events int) Threshold {
 func (p Policy) organisationThreshold(t *tally) Threshold {
 	out := countThreshold("organisations", p.Organisations, len(t.organisations))
 	if p.Organisations > 1 {
-		out.Wanted += fmt.Sprintf(", or direct on %d domains", directTrapDomains)
-		if n := t.direct(); n > 0 {
+		if p.Direct > 0 {
+			out.Wanted += fmt.Sprintf(", or direct on %d domains", p.Direct)
+		}
+		if n := t.direct(); p.Direct > 0 && n > 0 {
 			out.Found += fmt.Sprintf(", direct on %d", n)
 		}
-		out.Met = out.Met || t.direct() >= directTrapDomains
+		out.Met = out.Met || p.sawItself(t)
 	}
 	return out
 }
 
-// relapse reports whether a removal is so recent that half the score and
-// originals suffice.
+// sawItself reports whether what one organisation saw itself stands for the word of
+// others.
+func (p Policy) sawItself(t *tally) bool { return p.Direct > 0 && t.direct() >= p.Direct }
+
+// eased is what of a threshold is asked for soon after a removal, in whole numbers. A
+// part that is whole but for the way computers reckon is taken for whole.
+func (p Policy) eased(threshold float64) float64 { return math.Ceil(threshold*p.RelapseFactor - 1e-6) }
+
+// relapse reports whether a removal is so recent that a part of the score and
+// originals suffices.
 func (p Policy) relapse(h History, now time.Time) bool {
 	recent := func(t time.Time) bool { return !t.IsZero() && !t.After(now) && now.Before(t.Add(p.Relapse)) }
 	return recent(h.Delisted) || recent(h.Expired)
@@ -272,7 +275,7 @@ func (p Policy) reachable(evidence []Evidence) bool {
 			t.add(p, e, e.At)
 		}
 	}
-	return t.originals.n >= (p.Originals+1)/2 && // half of them, after a removal
+	return t.originals.n >= int(p.eased(float64(p.Originals))) && // fewer, after a removal
 		t.trapDomains.n >= p.TrapDomains && t.recipients.n >= p.Recipients && p.organisationThreshold(t).Met
 }
 
@@ -364,7 +367,7 @@ func (t *tally) direct() int {
 // what is wanted, where two or more are needed.
 func (t *tally) score(p Policy, wanted points) points {
 	limit := points(math.MaxInt64)
-	if p.Organisations > 1 && t.direct() < directTrapDomains {
+	if p.Organisations > 1 && !p.sawItself(t) {
 		limit = points(math.Round(float64(wanted) * p.Share))
 	}
 	var sum points
@@ -381,7 +384,7 @@ func (p Policy) pointsFor(e Evidence, now time.Time) points {
 		v *= p.SPFFactor
 	}
 	if e.Delivered {
-		v *= deliveredFactor
+		v *= p.DeliveredFactor
 	}
 	age := float64(now.Sub(e.At)) / float64(p.Window)
 	return pointsOf(v * (1 - age*(1-p.AgedTo)))

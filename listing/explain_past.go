@@ -195,7 +195,7 @@ func (h *hindsight) sort(ruled, decided, ordered bool) {
 
 // rule takes over the settings that an audit entry put in force.
 func (h *hindsight) rule(a *AuditEntry) bool {
-	var then applied
+	then := applied{Policy: Community()} // what older programs did not write was as there
 	if json.Unmarshal(a.Detail, &then) != nil || then.Validate() != nil {
 		return false
 	}

@@ -14,9 +14,8 @@ import (
 // MaxHeader bounds the header that is kept of one report.
 const MaxHeader = 16 << 10
 
-// mostHeaderTime is the longest that headers may be kept: as long as what they
-// are of.
-const mostHeaderTime = keepObservations
+// mostHeaderTime is the longest that headers may be kept.
+const mostHeaderTime = 365 * 24 * time.Hour
 
 // KeepHeaders says whether the headers of reports are kept beside the
 // observations, and how much of them.

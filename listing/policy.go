@@ -61,17 +61,22 @@ type Policy struct {
 	TrapDomains   int           `json:"trap_domains"`  // least number of distinct trap domains; 0: not asked
 	Recipients    int           `json:"recipients"`    // least number of distinct recipients; 0: not asked
 	Organisations int           `json:"organisations"` // least number of distinct organisations
+	Direct        int           `json:"direct"`        // trap domains of one organisation that stand for all of them, when its own sensors held the session (level A); 0: none do
 	Span          time.Duration `json:"span"`          // least time from the first to the last
 	Share         float64       `json:"share"`         // most that one organisation gives of the needed score, where two or more are asked
 
 	Lifetime    time.Duration `json:"lifetime"`     // from the last counted observation to the expiry
 	LifetimeMax time.Duration `json:"lifetime_max"` // however often it was doubled
 	Memory      time.Duration `json:"memory"`       // each listing that ended so recently doubles the lifetime
-	Relapse     time.Duration `json:"relapse"`      // how long after a removal half the score and originals suffice
+
+	Relapse       time.Duration `json:"relapse"`        // how long after a removal a part of the score and originals suffices
+	RelapseFactor float64       `json:"relapse_factor"` // that part
 
 	Weights   Weights `json:"weights"`
 	AgedTo    float64 `json:"aged_to"`    // what an observation as old as the window still weighs; from 1 it falls in a line
 	SPFFactor float64 `json:"spf_factor"` // for a source that SPF would have told that the sender was forged
+
+	DeliveredFactor float64 `json:"delivered_factor"` // for a report of success, compared with one of failure
 }
 
 // Community returns the rule for evidence that several organisations bring
@@ -84,15 +89,19 @@ func Community() Policy {
 		Originals:     3,
 		TrapDomains:   2,
 		Organisations: 2,
+		Direct:        2,
 		Span:          10 * time.Minute,
 		Share:         0.5,
 		Lifetime:      7 * 24 * time.Hour,
 		LifetimeMax:   28 * 24 * time.Hour,
 		Memory:        90 * 24 * time.Hour,
 		Relapse:       30 * 24 * time.Hour,
+		RelapseFactor: 0.5,
 		Weights:       DefaultWeights(),
 		AgedTo:        0.5,
 		SPFFactor:     1.25,
+
+		DeliveredFactor: 0.5,
 	}
 }
 
@@ -148,9 +157,12 @@ func (p Policy) Validate() error {
 	number("trap_domains", float64(p.TrapDomains), 0, maxCount)
 	number("recipients", float64(p.Recipients), 0, maxCount)
 	number("organisations", float64(p.Organisations), 1, maxCount)
+	number("direct", float64(p.Direct), 0, maxCount)
 	number("share", p.Share, 0.01, 1)
+	number("relapse_factor", p.RelapseFactor, 0.01, 1)
 	number("aged_to", p.AgedTo, 0, 1)
 	number("spf_factor", p.SPFFactor, 1, maxFactor)
+	number("delivered_factor", p.DeliveredFactor, 0, 1)
 	for _, c := range evidenceClasses {
 		number("weight of "+c.String(), p.Weights.Of(c), 0, maxFactor)
 	}
@@ -190,14 +202,8 @@ func (p Policy) Text() []string {
 	if p.Recipients > 0 {
 		lines = append(lines, fmt.Sprintf("Recipients: at least %d different ones were hit.", p.Recipients))
 	}
-	if p.Organisations > 1 {
-		lines = append(lines, fmt.Sprintf(
-			"Organisations: at least %d reported it, none of them giving more than %s %% of the needed score; or one saw it itself on %d or more of its trap domains.",
-			p.Organisations, decimal(100*p.Share), directTrapDomains))
-	} else {
-		lines = append(lines, "Organisations: the reports of one suffice.")
-	}
 	return append(lines,
+		p.organisationText(),
 		p.spanText(),
 		p.expiryText(),
 		p.removalText(),
@@ -205,6 +211,20 @@ func (p Policy) Text() []string {
 		"Use: for mail with a null sender (MAIL FROM:<>) only.",
 	)
 }
+
+func (p Policy) organisationText() string {
+	if p.Organisations <= 1 {
+		return "Organisations: the reports of one suffice."
+	}
+	text := fmt.Sprintf("Organisations: at least %d reported it, none of them giving more than %s of the needed score", p.Organisations, percent(p.Share))
+	if p.Direct > 0 {
+		text += fmt.Sprintf("; or one saw it itself on %d or more of its trap domains", p.Direct)
+	}
+	return text + "."
+}
+
+// percent writes a part of something.
+func percent(part float64) string { return decimal(math.Round(1e4*part)/100) + " %" }
 
 func (p Policy) spanText() string {
 	if p.Span == 0 {
@@ -223,10 +243,14 @@ func (p Policy) expiryText() string {
 
 func (p Policy) removalText() string {
 	const never = "Evidence older than a removal never counts again."
-	if p.Relapse == 0 {
+	if p.Relapse == 0 || p.RelapseFactor == 1 {
 		return never
 	}
-	return fmt.Sprintf("After an expiry or a removal: half the score and half the originals suffice for %s. %s", words(p.Relapse), never)
+	part := percent(p.RelapseFactor) + " of the score and of the originals suffice"
+	if p.RelapseFactor == 0.5 {
+		part = "half the score and half the originals suffice"
+	}
+	return fmt.Sprintf("After an expiry or a removal: %s for %s. %s", part, words(p.Relapse), never)
 }
 
 func (p Policy) weightText() string {
@@ -235,7 +259,7 @@ func (p Policy) weightText() string {
 		weights = append(weights, c.String()+" "+decimal(p.Weights.Of(c)))
 	}
 	return fmt.Sprintf("Weights: %s; times the reporter's own weight; times %s when SPF would have told the host that the sender was forged, times %s for a bounce that says that the message was delivered.",
-		strings.Join(weights, ", "), decimal(p.SPFFactor), decimal(deliveredFactor))
+		strings.Join(weights, ", "), decimal(p.SPFFactor), decimal(p.DeliveredFactor))
 }
 
 func plural(n int, thing, one, many string) string {

@@ -2,18 +2,41 @@ package listing
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 )
 
-const (
-	// keepObservations is how long an observation is kept after it came, and after
-	// the last listing of its key ended.
-	keepObservations = 365 * 24 * time.Hour
-	// keepAudit is how long the audit tells what was done.
-	keepAudit = 2 * 365 * 24 * time.Hour
-)
+// Retention is how long the store remembers. The zero value is that of
+// [DefaultRetention].
+type Retention struct {
+	Observations time.Duration `json:"observations"` // each after it came, and after the last listing of its key ended
+	Audit        time.Duration `json:"audit"`        // what was done
+}
+
+// DefaultRetention returns what a configuration starts from.
+func DefaultRetention() Retention {
+	return Retention{Observations: 365 * 24 * time.Hour, Audit: 2 * 365 * 24 * time.Hour}
+}
+
+func (r Retention) observations() time.Duration {
+	return cmp.Or(r.Observations, DefaultRetention().Observations)
+}
+
+func (r Retention) audit() time.Duration { return cmp.Or(r.Audit, DefaultRetention().Audit) }
+
+// Validate reports everything that is wrong with it.
+func (r Retention) Validate() error {
+	var errs []error
+	for name, d := range map[string]time.Duration{"observations": r.Observations, "audit": r.Audit} {
+		if d < 0 || d > maxPeriod {
+			errs = append(errs, fmt.Errorf("%s %s: want 0 (the default) to %s", name, words(d), words(maxPeriod)))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // What is dropped for its age, as the metric calls it.
 const (
@@ -27,14 +50,14 @@ const (
 // not been for long, and then what is known of the keys: of a few keys at a
 // time, round and round. It writes only where there is something to drop.
 func (w *writer) pruneObservations(c *change) error {
-	lex := newLexicon(c.tx)
+	lex, keep := newLexicon(c.tx), c.settings.Retention.observations()
 	cursor := c.bucket(bucketRecords).Cursor()
 	key, value := cursor.Seek(w.kept)
 	var due []*record
 	drops := 0
 	for n := 0; key != nil && n < stepLimit && drops < stepLimit; n++ {
 		// What cannot be read is told by whoever needs it.
-		if r, err := decodeRecord(lex, key, value); err == nil && r.forgettable(c.now) {
+		if r, err := decodeRecord(lex, key, value); err == nil && r.forgettable(c.now, keep) {
 			due = append(due, r)
 			drops += 1 + r.Kept
 		}
@@ -51,8 +74,8 @@ func (w *writer) pruneObservations(c *change) error {
 }
 
 // forgettable reports whether there may be something to drop of a record.
-func (r *record) forgettable(now time.Time) bool {
-	old := func(t time.Time) bool { return now.Sub(t) > keepObservations }
+func (r *record) forgettable(now time.Time, keep time.Duration) bool {
+	old := func(t time.Time) bool { return now.Sub(t) > keep }
 	return !r.listed() && r.Hold.IsZero() && old(r.ended()) && (old(r.First) || r.Kept == 0)
 }
 
@@ -74,14 +97,14 @@ func (w *writer) forget(c *change, k Key) error {
 	if err != nil {
 		return err
 	}
-	prefix := prefixKey(k.Prefix())
+	prefix, keep := prefixKey(k.Prefix()), c.settings.Retention.observations()
 	b := c.bucket(bucketObservations)
 	cursor := b.Cursor()
 	var old [][]byte
 	oldest := time.Time{}
 	for key, _ := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
 		at := timeOf(key[len(prefix):])
-		if c.now.Sub(at) <= keepObservations {
+		if c.now.Sub(at) <= keep {
 			oldest = at
 			break // they stand in the order of their times
 		}
@@ -96,7 +119,7 @@ func (w *writer) forget(c *change, k Key) error {
 	r.Kept -= len(old)
 	c.meta.Observations -= uint64(len(old))
 	c.wrote = true
-	if r.Kept == 0 && c.now.Sub(r.CountFrom) > keepObservations && c.now.Sub(r.Last) > keepObservations {
+	if r.Kept == 0 && c.now.Sub(r.CountFrom) > keep && c.now.Sub(r.Last) > keep {
 		w.dropped[prunedRecords]++
 		return c.forgetRecord(r, prefix)
 	}
@@ -143,5 +166,5 @@ func (w *writer) pruneAudit(c *change) error {
 // the chain, stays: it is for Verify to name.
 func oldAudit(c *change, key, value []byte) bool {
 	a, err := decodeAudit(key, value)
-	return err == nil && a.Number == c.meta.AuditBase+1 && a.previous == c.meta.AuditStart && c.now.Sub(a.Time) > keepAudit
+	return err == nil && a.Number == c.meta.AuditBase+1 && a.previous == c.meta.AuditStart && c.now.Sub(a.Time) > c.settings.Retention.audit()
 }

@@ -79,7 +79,8 @@ type Settings struct {
 	Reporters []Reporter
 	Brakes    Brakes
 	Probation Probation // of reporters that are enrolled by command
-	Journal   Keep      // how much of the journal is kept
+	Retention Retention
+	Journal   Keep // how much of the journal is kept
 	Headers   KeepHeaders
 	Traps     []string // addresses and domains, which the public must not learn of
 	// Published is the digest of the zones' published settings (names, TTLs,
@@ -120,6 +121,9 @@ func (s Settings) Validate() error {
 		seen[r.Name] = true
 	}
 	errs = append(errs, s.Journal.Validate())
+	if err := s.Retention.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("retention: %w", err))
+	}
 	if err := s.Headers.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("headers: %w", err))
 	}

@@ -212,8 +212,8 @@ func (a *app) delistCommand() *cobra.Command {
 		Use:   "delist ADDRESS|PREFIX|-|@FILE... --reason WHY [--hold LONG]",
 		Short: "Take addresses off the list",
 		Long: `Take addresses off the list, whether evidence or an operator listed them. The
-evidence so far never counts again; new evidence can list an address anew, with
-half the thresholds for 30 days. --hold keeps automatic listing away for a while.
+evidence so far never counts again; new evidence can list an address anew, for 30 days
+by half the thresholds unless policy.relapse says otherwise. --hold keeps automatic listing away for a while.
 To keep an address off for good, exempt it.`,
 		Example: `  backscatter delist 192.0.2.66 --reason "bounces turned off, see their mail of today"
   backscatter delist 192.0.2.67 --reason "being repaired" --hold 7d`,

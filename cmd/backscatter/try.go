@@ -24,8 +24,8 @@ func (a *app) policyTryCommand() *cobra.Command {
 exemptions of another configuration file, and print who would come onto the list
 and who would go, each with the reason, and how many would stay. Nothing is changed.
 
-What the file has no section for (policy, reporters, exempt) is as in force, so a
-file with a policy alone is enough. The replay takes each observation as if it had
+What the file has no section for (policy, reporters, probation, exempt) is as in
+force, so a file with a policy alone is enough. The replay takes each observation as if it had
 come when it was received, with the weight that its reporter has now.
 
 With --json each key is one object on a line, and the summary is the last line.`,
@@ -70,6 +70,10 @@ func tryRequest(path string) (control.TryRequest, error) {
 		tried = true
 		q.Policy, q.Listable = &settings.Policy, append([]netip.Prefix{}, settings.Listable...)
 	}
+	if c.Has("probation") {
+		tried = true
+		q.Probation = &settings.Probation
+	}
 	if c.Has("reporters") {
 		tried = true
 		q.Reporters = append([]listing.Reporter{}, settings.Reporters...)
@@ -80,7 +84,7 @@ func tryRequest(path string) (control.TryRequest, error) {
 		q.BuiltIn = append([]listing.Exemption{}, settings.BuiltIn...)
 	}
 	if !tried {
-		return q, usageError("policy try: %s has no policy, reporters or exempt; there is nothing to try", path)
+		return q, usageError("policy try: %s has no policy, reporters, probation or exempt; there is nothing to try", path)
 	}
 	return q, nil
 }

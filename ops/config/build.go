@@ -88,6 +88,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Published: zones.Digest(),
 		Brakes:    listing.Brakes(c.Brakes),
 		Probation: listing.Probation(c.Probation),
+		Retention: c.Retention.listing(),
 		Journal:   c.Journal.listing(),
 		Headers:   c.Headers.listing(),
 	}

@@ -66,6 +66,7 @@ func TestListingSettings(t *testing.T) {
 		Reporters: []listing.Reporter{{Name: "local", Organisation: "local", Weight: 1}, {Name: "acme", Organisation: "Acme", Weight: 0.5}},
 		Brakes:    listing.DefaultBrakes(),
 		Probation: listing.DefaultProbation(),
+		Retention: listing.DefaultRetention(),
 		Traps:     []string{"trap.example"},
 		Journal:   listing.Keep{For: 30 * 24 * time.Hour},
 		Headers:   listing.KeepHeaders{Bytes: 256 << 20},

@@ -31,6 +31,7 @@ type Config struct {
 	Policy          Policy        `key:"policy" doc:"When evidence lists an address, and for how long."`
 	Brakes          Brakes        `key:"brakes" doc:"What the server does to the list by itself before it waits for an operator, who lifts a brake with the command resume."`
 	Probation       Probation     `key:"probation" doc:"What a reporter that is enrolled by command counts for at first. Those of this file have none."`
+	Retention       Retention     `key:"retention" doc:"How long the store remembers what it is not listing by."`
 	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
 	Headers         Headers       `key:"headers" doc:"Whether the headers of proven reports are kept, for operators who look into one (show --headers): without local parts of addresses and without the subject."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
@@ -115,23 +116,28 @@ type Trap struct {
 
 // Policy is the listing rule. Every threshold has the default of the profile.
 type Policy struct {
-	Profile       string         `key:"profile" doc:"Where the defaults below come from: community, or solo for a server with the reports of one operator only."`
-	Window        time.Duration  `key:"window" doc:"How long an observation counts."`
-	Score         float64        `key:"score" doc:"Sum of class, reporter, context and age weights that is needed."`
-	Originals     int            `key:"originals" doc:"Different messages that were answered."`
-	TrapDomains   int            `key:"trap_domains" doc:"Different trap domains that were hit."`
-	Recipients    int            `key:"recipients" doc:"Different recipients that were hit."`
-	Organisations int            `key:"organisations" doc:"Different organisations that reported."`
-	Share         float64        `key:"share" doc:"The largest part of the needed score that one organisation may give, where two or more are needed."`
-	Span          time.Duration  `key:"span" doc:"Time from the first to the last observation."`
-	Lifetime      time.Duration  `key:"lifetime" doc:"How long a listing lasts after the last observation. It doubles for each earlier listing within memory."`
-	LifetimeMax   time.Duration  `key:"lifetime_max" doc:"The longest that doubling may reach."`
-	Memory        time.Duration  `key:"memory" doc:"How long an ended listing doubles the lifetime of the next."`
-	Relapse       time.Duration  `key:"relapse" doc:"How long after an expiry or a removal half the score and half the originals suffice."`
-	AgedTo        float64        `key:"aged_to" doc:"What an observation as old as the window still weighs; from 1 it falls in a line."`
-	SPFFactor     float64        `key:"spf_factor" doc:"Factor for a source that SPF would have told that the sender was forged."`
-	Weights       Weights        `key:"weights" doc:"What one observation of each class adds to the score."`
-	Listable      []netip.Prefix `key:"listable" doc:"Special-purpose prefixes that may be listed, for labs only."`
+	Profile       string        `key:"profile" doc:"Where the defaults below come from: community, or solo for a server with the reports of one operator only."`
+	Window        time.Duration `key:"window" doc:"How long an observation counts."`
+	Score         float64       `key:"score" doc:"Sum of class, reporter, context and age weights that is needed."`
+	Originals     int           `key:"originals" doc:"Different messages that were answered."`
+	TrapDomains   int           `key:"trap_domains" doc:"Different trap domains that were hit."`
+	Recipients    int           `key:"recipients" doc:"Different recipients that were hit."`
+	Organisations int           `key:"organisations" doc:"Different organisations that reported."`
+	Direct        int           `key:"direct" doc:"Trap domains of one organisation that stand for the word of the others, when its own sensors held the sessions (level A), where two or more organisations are needed. With 0 none do."`
+	Share         float64       `key:"share" doc:"The largest part of the needed score that one organisation may give, where two or more are needed."`
+	Span          time.Duration `key:"span" doc:"Time from the first to the last observation."`
+	Lifetime      time.Duration `key:"lifetime" doc:"How long a listing lasts after the last observation. It doubles for each earlier listing within memory."`
+	LifetimeMax   time.Duration `key:"lifetime_max" doc:"The longest that doubling may reach."`
+	Memory        time.Duration `key:"memory" doc:"How long an ended listing doubles the lifetime of the next."`
+	Relapse       time.Duration `key:"relapse" doc:"How long after an expiry or a removal relapse_factor of the score and of the originals suffices."`
+	RelapseFactor float64       `key:"relapse_factor" doc:"The part of them that suffices then. 1 asks for all."`
+	AgedTo        float64       `key:"aged_to" doc:"What an observation as old as the window still weighs; from 1 it falls in a line."`
+	SPFFactor     float64       `key:"spf_factor" doc:"Factor for a source that SPF would have told that the sender was forged."`
+
+	DeliveredFactor float64 `key:"delivered_factor" doc:"Factor for a bounce that says that the message was delivered: who forged the sender can have asked for it."`
+
+	Weights  Weights        `key:"weights" doc:"What one observation of each class adds to the score."`
+	Listable []netip.Prefix `key:"listable" doc:"Special-purpose prefixes that may be listed, for labs only."`
 }
 
 // Weights is what one observation of each class adds to the score.

@@ -54,6 +54,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		Policy:          PolicyFrom(policy),
 		Brakes:          Brakes(listing.DefaultBrakes()),
 		Probation:       Probation(listing.DefaultProbation()),
+		Retention:       Retention(listing.DefaultRetention()),
 		Journal:         defaultJournal(),
 		Headers:         defaultHeaders(),
 		Mirror:          defaultMirror(),
@@ -91,15 +92,19 @@ func PolicyFrom(p listing.Policy) Policy {
 		TrapDomains:   p.TrapDomains,
 		Recipients:    p.Recipients,
 		Organisations: p.Organisations,
+		Direct:        p.Direct,
 		Share:         p.Share,
 		Span:          p.Span,
 		Lifetime:      p.Lifetime,
 		LifetimeMax:   p.LifetimeMax,
 		Memory:        p.Memory,
 		Relapse:       p.Relapse,
+		RelapseFactor: p.RelapseFactor,
 		AgedTo:        p.AgedTo,
 		SPFFactor:     p.SPFFactor,
-		Weights:       Weights(p.Weights),
+
+		DeliveredFactor: p.DeliveredFactor,
+		Weights:         Weights(p.Weights),
 	}
 }
 
@@ -114,14 +119,18 @@ func (c *Config) ListingPolicy() listing.Policy {
 		TrapDomains:   p.TrapDomains,
 		Recipients:    p.Recipients,
 		Organisations: p.Organisations,
+		Direct:        p.Direct,
 		Share:         p.Share,
 		Span:          p.Span,
 		Lifetime:      p.Lifetime,
 		LifetimeMax:   p.LifetimeMax,
 		Memory:        p.Memory,
 		Relapse:       p.Relapse,
+		RelapseFactor: p.RelapseFactor,
 		AgedTo:        p.AgedTo,
 		SPFFactor:     p.SPFFactor,
-		Weights:       listing.Weights(p.Weights),
+
+		DeliveredFactor: p.DeliveredFactor,
+		Weights:         listing.Weights(p.Weights),
 	}
 }

@@ -41,6 +41,7 @@ func (c *Config) validate(p *problems) {
 	c.Probation.validate(p, "probation")
 	c.Journal.validate(p, "journal")
 	c.Headers.validate(p, "headers")
+	c.validateRetention(p)
 	c.validateExempt(p)
 	c.validateExports(p)
 	c.Mirror.validate(p, "mirror")

@@ -14,6 +14,7 @@ type TryRequest struct {
 	Listable  []netip.Prefix      `json:"listable"`
 	BuiltIn   []listing.Exemption `json:"built_in"`
 	Reporters []listing.Reporter  `json:"reporters"`
+	Probation *listing.Probation  `json:"probation"`
 }
 
 // over returns the settings with what the request puts in their place.
@@ -29,6 +30,9 @@ func (q TryRequest) over(s listing.Settings) listing.Settings {
 	}
 	if q.Reporters != nil {
 		s.Reporters = q.Reporters
+	}
+	if q.Probation != nil {
+		s.Probation = *q.Probation
 	}
 	return s
 }
