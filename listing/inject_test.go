@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,54 +61,39 @@ func (i injection) paths(v *victim) []string {
 const (
 	diskError = "error=EIO"
 	diskFull  = "error=ENOSPC"
+	noMemory  = "error=ENOMEM"
 	death     = "signal=KILL"
 )
 
-var injections = []injection{
-	{onStore, "pwrite64", diskError, 0},
-	{onStore, "pwrite64", diskFull, 3}, // then there is room again
-	{onStore, "fdatasync", diskError, 0},
-	{onStore, "fdatasync", diskFull, 2},
-	{onStore, "fsync", diskError, 0},
-	{onStore, "ftruncate", diskError, 0},
-	{onStore, "ftruncate", diskFull, 2},
-	{onStore, "openat", diskError, 0},
-	{onStore, "mmap", "error=ENOMEM", 0},
-	{onStore, "pwrite64", death, 0},
-	{onStore, "fdatasync", death, 0},
-	{onStore, "fsync", death, 0},
-	{onStore, "ftruncate", death, 0},
-	{onStore, "write", death, 0}, // all is done but to say so
+var injections = slices.Concat(
+	// Of those of the disk being full two or three in a row, for then there is room again.
+	each(onStore, diskError, 0, "pwrite64", "fdatasync", "fsync", "ftruncate", "openat"),
+	each(onStore, diskFull, 3, "pwrite64"),
+	each(onStore, diskFull, 2, "fdatasync", "ftruncate"),
+	each(onStore, noMemory, 0, "mmap"),
+	each(onStore, death, 0, "pwrite64", "fdatasync", "fsync", "ftruncate", "write"), // by the last all is done but to say so
 
-	{onCopy, "pwrite64", diskError, 0},
-	{onCopy, "pwrite64", diskFull, 3},
-	{onCopy, "fdatasync", diskError, 0},
-	{onCopy, "openat", diskError, 0},
-	{onCopy, "mmap", "error=ENOMEM", 0},
-	{onCopy, "renameat", diskError, 0},
-	{onCopy, "renameat", diskFull, 0},
-	{onCopy, "unlinkat", diskError, 0},
-	{onCopy, "pwrite64", death, 0},
-	{onCopy, "fdatasync", death, 0},
-	{onCopy, "renameat", death, 0},
+	each(onCopy, diskError, 0, "pwrite64", "fdatasync", "openat", "renameat", "unlinkat"),
+	each(onCopy, diskFull, 3, "pwrite64"),
+	each(onCopy, diskFull, 0, "renameat"),
+	each(onCopy, noMemory, 0, "mmap"),
+	each(onCopy, death, 0, "pwrite64", "fdatasync", "renameat"),
 
-	{onFolder, "openat", diskError, 0},
-	{onFolder, "fsync", diskError, 0},
-	{onFolder, "fsync", death, 0},
+	each(onFolder, diskError, 0, "openat", "fsync"),
+	each(onFolder, death, 0, "fsync"),
 
-	{onMaking, "pwrite64", diskError, 0},
-	{onMaking, "pwrite64", diskFull, 2},
-	{onMaking, "fdatasync", diskError, 0},
-	{onMaking, "fsync", diskError, 0},
-	{onMaking, "ftruncate", diskFull, 0},
-	{onMaking, "linkat", diskError, 0},
-	{onMaking, "unlinkat", diskError, 0},
-	{onMaking, "pwrite64", death, 0},
-	{onMaking, "fdatasync", death, 0},
-	{onMaking, "fsync", death, 0},
-	{onMaking, "ftruncate", death, 0},
-	{onMaking, "linkat", death, 0},
-	{onMaking, "unlinkat", death, 0},
+	each(onMaking, diskError, 0, "pwrite64", "fdatasync", "fsync", "linkat", "unlinkat"),
+	each(onMaking, diskFull, 2, "pwrite64"),
+	each(onMaking, diskFull, 0, "ftruncate"),
+	each(onMaking, death, 0, "pwrite64", "fdatasync", "fsync", "ftruncate", "linkat", "unlinkat"),
+)
+
+// each does the same to several calls.
+func each(s scope, what string, times int, calls ...string) (out []injection) {
+	for _, call := range calls {
+		out = append(out, injection{s, call, what, times})
+	}
+	return out
 }
 
 func (i injection) String() string { return fmt.Sprintf("%s of %s on %s", i.what, i.call, i.scope) }
