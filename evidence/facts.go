@@ -38,7 +38,8 @@ const (
 	unaskedNotice                   // neither an answer in a conversation nor a list's post
 	byPerson                        // a person answers or forwards
 	replying                        // any sign that it answers a message
-	luring                          // a link, no original, and a reporting host that did not send it
+	luring                          // a link or a file to open, no original, and a reporting host that did not send it
+	calendar                        // an invitation, or an answer to one (RFC 5546)
 )
 
 // facts returns what holds for the message. null tells that the envelope is
@@ -68,7 +69,8 @@ func (m *Message) facts(null bool) fact {
 	set(reSubject, answeringSubject(m.Header.Get("Subject")))
 	set(anyLinks, m.links > 0)
 	set(htmlLinks, m.html && m.links > 0)
-	set(luring, m.links > 0 && m.Original.Returned == ReturnedNone && !m.reporterAgrees())
+	set(luring, (m.links > m.repliedLinks() || slices.ContainsFunc(m.Parts, Part.opened)) &&
+		m.Original.Returned == ReturnedNone && !m.reporterAgrees())
 	set(noText, strings.TrimSpace(m.text) == "")
 	set(userAgent, m.Header.Has("User-Agent") || m.Header.Has("X-Newsreader"))
 	set(machineSender, f&machine != 0)
@@ -105,6 +107,7 @@ func (m *Message) structure(set func(fact, bool)) {
 		set(reportStatus, p.multipart() && p.Report == "delivery-status")
 		set(feedback, p.Report == "feedback-report" || p.Type == "message/feedback-report")
 		set(disposition, p.Report == "disposition-notification" || p.Type == "message/disposition-notification")
+		set(calendar, p.Type == "text/calendar")
 		set(tlsReport, p.Report == "tlsrpt" || strings.HasPrefix(p.Type, "application/tlsrpt"))
 	}
 	set(dsnPart, m.DSN != nil && m.DSN.Part && m.DSN.tells())
@@ -112,6 +115,39 @@ func (m *Message) structure(set func(fact, bool)) {
 	inPart := m.Original.Returned != ReturnedNone && !m.Original.quoted
 	set(originalPart, inPart)
 	set(originalQuoted, m.Original.Returned != ReturnedNone && m.Original.quoted)
+}
+
+// repliedLinks returns how many links stand in the lines of a longer SMTP reply
+// (RFC 5321 §4.2.1): blocklists tell there where to look an address up.
+func (m *Message) repliedLinks() (n int) {
+	if m.links == 0 || m.html {
+		return 0
+	}
+	longer := false
+	for line := range strings.SplitSeq(m.text, "\n") {
+		_, said, ok := strings.Cut(line, "said: ")
+		if !ok {
+			said = strings.TrimLeft(line, " \t>")
+		}
+		if longer = reply(said) && (longer || said[3] == '-'); longer {
+			n += strings.Count(said, "://")
+		}
+	}
+	return n
+}
+
+// opened reports whether the part is a file that a reader is to open, and none
+// that mail systems attach: a signature, or Exchange's own form of the message.
+func (p Part) opened() bool {
+	switch {
+	case p.Returned:
+		return false
+	case p.Type == "text/html":
+		return strings.HasPrefix(strings.ToLower(p.Header.Get("Content-Disposition")), "attachment")
+	case p.Type == "application/ms-tnef" || strings.HasSuffix(p.Type, "-signature"):
+		return false
+	}
+	return strings.HasPrefix(p.Type, "application/")
 }
 
 // reporterAgrees reports whether the host that the delivery report names is one by

@@ -86,6 +86,10 @@ var bounceRules = []rule{
 		"delivery has failed to these recipients or groups"), text("office 365", "microsoft 365",
 		"protection.outlook.com", "original message headers", "remote server returned",
 		"delivery has failed to these"))},
+	// The same in every language of the notice.
+	{"exchange-resolver", bounce, fingerprint, "Exchange", all(text("resolver.adr.", "resolver.rst."), is(machineSender))},
+	{"domino-directory", bounce, fingerprint, "Domino", all(text("not listed in domino directory",
+		"not listed in public name & address book"), is(machineSender))},
 	{"exchange-embedded", bounce, fingerprint, "Exchange", all(header("x-ms-embedded-report:"))},
 	{"gmail", bounce, fingerprint, "Gmail", all(text("delivery to the following recipient failed permanently",
 		"delivery to the following recipient has been delayed", "technical details of permanent failure",

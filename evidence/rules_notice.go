@@ -111,7 +111,7 @@ var noticeRules = []rule{
 
 	// Stand-alone notices of whatever product: one that is about a virus or the
 	// like by its subject or the name of one, and words that agree.
-	{"virus-subject", notice, substance, "", all(subject(
+	{"virus-subject", notice, substance, "", all(aboutMail, subject(
 		"virus alert", "virus found", "virus detected", "virus warning", "virus in your", "virus in mail",
 		"virus in message", "virus notification", "virus intercepted", "anti-virus", "antivirus", "infected",
 		"virus infection", "virus report",
@@ -159,7 +159,7 @@ var noticeRules = []rule{
 		"zablokován", "törölt", "удален", "заблокирован", "не доставлено", "видалено", "silindi", "engellendi", "削除", "駆除",
 		"隔離", "删除", "刪除", "隔离", "拦截", "삭제", "차단"))},
 	{"virus-machine", notice, claim, "", all(is(machineSender))},
-	{"virus-name", notice, substance, "", all(text("w32/", "w32.", "win32/", "win32.", "worm_", "i-worm.", "@mm", "html/",
+	{"virus-name", notice, substance, "", all(aboutMail, text("w32/", "w32.", "win32/", "win32.", "worm_", "i-worm.", "@mm", "html/",
 		"vbs/", "eicar", "exploit-", "pe_", "worm.", "trojan.", "heuristics.phishing", "js/", "sobig", "klez",
 		"mydoom", "bagle", "netsky"))},
 	{"virus-from", notice, claim, "", all(from("virus", "antivir", "content-filter", "contentfilter", "mailsweeper",
@@ -168,3 +168,11 @@ var noticeRules = []rule{
 		"e-mail guard", "security gateway", "mail security", "email security", "e-mail security", "firewall",
 		"email gateway", "content filter", "spam filter", "mailfilter", "mail filter"))},
 }
+
+// aboutMail is what a notice is about: a message, or what was attached to one. An
+// alert about a computer is for whoever keeps it.
+var aboutMail = text(
+	"mail", "message", "attach", "nachricht", "anhang", "pièce jointe", "mensaje", "mensagem", "anexo", "messaggio",
+	"allegat", "bericht", "bijlage", "meddeland", "besked", "melding", "viesti", "wiadomoś", "załącznik", "zpráv", "správ",
+	"příloh", "üzenet", "levél", "mesaj", "ileti", "письм", "сообщени", "лист", "вложени", "メール", "添付", "邮件", "郵件", "附件", "메일",
+)

@@ -43,4 +43,12 @@ var replies = []text{
 	{name: "Thai", from: "Somchai <somchai@borisat.example>", subject: "ตอบกลับอัตโนมัติ: ใบเสนอราคา", body: "สวัสดีค่ะ\n\nขณะนี้ดิฉันลาพักร้อนจนถึงวันที่ 4 ธันวาคม จะติดต่อกลับเมื่อกลับมาทำงาน"},
 	{name: "Vietnamese", from: "Lan <lan@congty.example>", subject: "Trả lời tự động: báo giá", body: "Xin chào,\n\ntôi đang nghỉ phép đến ngày 4 tháng 12 và sẽ trả lời email khi quay lại văn phòng."},
 	{name: "Indonesian", from: "Budi <budi@perusahaan.example>", subject: "Balasan otomatis: penawaran", body: "Halo,\n\nsaya sedang cuti sampai 4 Desember dan akan membalas email Anda setelah kembali ke kantor."},
+	{name: "Persian", from: "Ali <ali@sherkat.example>", subject: "پاسخ خودکار: پیشنهاد", body: "تا دوشنبه در مرخصی هستم."},
+	{name: "Hindi", from: "Ram <ram@company.example>", subject: "स्वचालित उत्तर: प्रस्ताव", body: "मैं सोमवार तक छुट्टी पर हूँ।"},
+	{name: "Icelandic", from: "Jón <jon@fyrirtaeki.example>", subject: "Sjálfvirkt svar: tilboð", body: "Ég verð í fríi til mánudags."},
+	{name: "Macedonian", from: "Ана <ana@firma.example>", subject: "Автоматски одговор: понуда", body: "Отсутна сум до понеделник."},
+	{name: "Malay", from: "Siti <siti@syarikat.example>", subject: "Balasan automatik: sebut harga", body: "Saya tiada di pejabat sehingga Isnin."},
+	{name: "Polish, one word", charset: "iso-8859-2", from: "Ewa <ewa@firma.example>", subject: "Autoodpowiedź: oferta", body: "Wracam w poniedziałek."},
+	{name: "Swedish, one word", charset: "iso-8859-1", from: "Lars <lars@bolag.example>", subject: "Frånvaro: offert", body: "Hej! Jag läser min mejl igen på måndag."},
+	{name: "German, Notes", charset: "iso-8859-1", from: "Erika <erika@firma.example>", subject: "Erika Muster/HQ/FIRMA ist außer Haus.", body: "Ich werde ab 20.11.2026 nicht im Büro sein und kehre am 30.11.2026 zurück."},
 }

@@ -1,0 +1,63 @@
+package evidence_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"backscatter/evidence"
+)
+
+const quotedOriginal = "\n\nReceived: from pool (pool.example [198.51.100.9]) by mx.example (Postfix) with SMTP id 1;\n\tSat, 21 Nov 2026 09:59:40 +0000\n" +
+	"Message-ID: <spam@pool.example>\nDate: Sat, 21 Nov 2026 09:59:30 +0000\nFrom: info@trap.example\nTo: nobody@mx.example\nSubject: watches\n"
+
+// TestShapes holds, for each rule that knows no words but the shape of a message,
+// one that it takes in or keeps out, and one that differs in what the rule asks.
+func TestShapes(t *testing.T) {
+	t.Parallel()
+	daemon := "Return-Path: <>\nFrom: Postmaster <postmaster@mx.example>\n"
+	gateway := "Return-Path: <>\nFrom: Gateway <gateway@mx.example>\n"
+	person := "Return-Path: <>\nFrom: Jane <jane@mx.example>\n"
+	html := "\n--b\nContent-Type: text/html; name=\"message.htm\"\nContent-Disposition: attachment\n\n<a href=\"https://evil.example/\">open</a>\n--b--\n"
+	mixed := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n"
+	for _, tt := range []struct{ name, class, rule, raw string }{
+		{"a notice in a language that nobody here reads", "bounce", "daemon-status", daemon + "Subject: Loipe\n\nTamo puri sela nobody@mx.example\n#550 5.1.1 velu\n"},
+		{"the same with a link", "other", "", daemon + "Subject: Loipe\n\nTamo puri sela nobody@mx.example\n#550 5.1.1 velu https://evil.example/\n"},
+		{"the same with a file to open", "other", "", daemon + mixed + "Subject: Loipe\n\n--b\n\nTamo puri sela nobody@mx.example\n#550 5.1.1 velu\n" + html},
+		{"the same by a person", "other", "", person + "Subject: Loipe\n\nTamo puri sela nobody@mx.example\n#550 5.1.1 velu\n"},
+		{"the same with a link to a blocklist in the reply", "bounce", "daemon-status", daemon + "Subject: Loipe\n\nTamo puri sela nobody@mx.example\nhost mx said: 550-5.7.1 velu\n550 5.7.1 see https://lookup.example/\n"},
+		{"the original, and no word that is known", "bounce", "daemon-returns", daemon + "Subject: Loipe\n\nTamo puri sela." + quotedOriginal},
+		{"the original and a status, from a gateway", "bounce", "status-with-original", gateway + "Subject: Loipe\n\nTamo puri nobody@mx.example: 550 5.1.1 velu" + quotedOriginal},
+		{"the original without a status, from a gateway", "other", "", gateway + "Subject: Loipe\n\nTamo puri nobody@mx.example" + quotedOriginal},
+		{"Exchange in any language", "bounce", "exchange-resolver", gateway + "Subject: Loipe\n\nTamo puri nobody@mx.example\nRESOLVER.ADR.RecipNotFound; velu\n"},
+		{"Domino in any language", "bounce", "domino-directory", gateway + "Subject: Loipe\n\nTamo nobody (nobody@mx.example) not listed in Domino Directory\n"},
+		{"a machine's alert", "other", "", "Return-Path: <>\nFrom: CI <ci@mx.example>\nAuto-Submitted: auto-generated\nSubject: Build 550 failed\n\nExpected: 550 5.1.1 <a@b.example> user unknown. Delivery failed permanently.\n"},
+
+		{"an answer in a language that nobody here reads", "autoreply", "null-answer", person + "Subject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo puri sela.\n"},
+		{"the same with a link", "other", "", person + "Subject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo puri https://evil.example/\n"},
+		{"the same as a person answers", "other", "", person + "Subject: Re: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo puri sela.\n"},
+		{"procmail", "autoreply", "loop-answer", "Return-Path: <j@mx.example>\nFrom: j@mx.example\nX-Loop: j@mx.example\nPrecedence: junk\nSubject: Re: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
+		{"procmail on a list", "other", "", "Return-Path: <j@mx.example>\nFrom: j@mx.example\nX-Loop: j@mx.example\nList-Id: <l.mx.example>\nPrecedence: bulk\nSubject: Re: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
+		{"Exchange, to the outside", "autoreply", "exchange-answer", person + "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\n\nTamo.\n"},
+		{"a help desk's notification", "other", "", "Return-Path: <h@mx.example>\nFrom: h@mx.example\nAuto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\n\nTamo.\n"},
+		{"OTRS", "autoreply", "otrs", gateway + "X-OTRS-Loop: yes\nAuto-Submitted: auto-generated\nSubject: [Ticket#20] RE: Loipe\n\nTamo.\n"},
+		{"null sender and leave", "autoreply", "null-robot", person + "Subject: Away\n\nI am on vacation.\n"},
+		{"null sender and a receipt", "autoreply", "null-robot", gateway + "Subject: 4711\n\nWe received your message.\n"},
+		{"leave that was granted", "other", "", "Return-Path: <hr@mx.example>\nFrom: HR <hr@mx.example>\nAuto-Submitted: auto-generated\nSubject: Your annual leave request\n\nIt has been approved.\n"},
+		{"an invoice by a machine", "other", "", person + "Auto-Submitted: auto-generated\nSubject: Your invoice 4711\n\nThis is an automated message, please do not reply.\n"},
+
+		{"an invitation, declined", "other", "calendar", person + mixed + "Subject: Refusé : réunion\nIn-Reply-To: <1@x.example>\n\n--b\n\nJe suis absent, en vacances.\n--b\nContent-Type: text/calendar; method=REPLY\n\nBEGIN:VCALENDAR\n--b--\n"},
+		{"a list's robot", "other", "list-robot", "From: l-request@mx.example\nAuto-Submitted: auto-replied\nList-Id: <l.mx.example>\nSubject: confirm 123\n\nWe have received a request. Reply to this message.\n"},
+		{"a virus on a computer", "other", "", "From: Antivirus <av@mx.example>\nSubject: Virus detected on PC-12\n\nC:\\x.exe: Trojan.Gen was deleted. Your computer is clean.\n"},
+		{"a virus in a message", "notice", "virus-name", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nYour message to nobody@mx.example had Trojan.Gen in it, which was deleted.\n"},
+	} {
+		m, err := evidence.Parse([]byte("To: info@trap.example\n" + tt.raw))
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		c := evidence.Classify(m)
+		if c.Class.String() != tt.class || tt.rule != "" && !slices.Contains(c.Rules, tt.rule) {
+			t.Errorf("%s: %s %s, want %s by %s", tt.name, c.Class, strings.Join(c.Rules, " "), tt.class, tt.rule)
+		}
+	}
+}
