@@ -209,7 +209,7 @@ func (b *bench) transferred(ctx context.Context, before, after map[string]string
 func kilobytes(n int) string { return fmt.Sprintf("%.0f kB", float64(n)/1000) }
 
 // ixfr measures the bytes of the same change as a secondary gets it, from us and
-// from BIND; BIND has our zone file, and the same with short texts.
+// from BIND, which has our zone file.
 func (b *bench) ixfr(ctx context.Context) (err error) {
 	old, gone, come := b.change()
 	d, err := b.serve(ctx, "ixfr", "zones: [{name: "+zone+", ns: [ns1.example.net], transfer: [{from: [127.0.0.1]}]}]")
@@ -242,25 +242,34 @@ func (b *bench) ixfr(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var theirs [2]int
-	short := regexp.MustCompile(`TXT\t".*"`)
-	for i, shorten := range []bool{false, true} {
-		both := files
-		if shorten {
-			for j := range both {
-				both[j] = short.ReplaceAllString(both[j], `TXT	"listed"`)
-			}
-		}
-		if theirs[i], err = b.bindIncremental(ctx, fmt.Sprint("bind", i), both, serial); err != nil {
-			return fmt.Errorf("BIND: %w", err)
-		}
+	theirs, err := b.bindIncremental(ctx, "bind", files, serial)
+	if err != nil {
+		return fmt.Errorf("BIND: %w", err)
 	}
-	b.row(row{
-		what: fmt.Sprintf("IXFR of %d gone and %d new", moved, moved), figure: kilobytes(ours), beside: "BIND, same texts " + kilobytes(theirs[0]),
-		ratio: float64(ours) / float64(theirs[0]), bar: "BIND's", holds: ours <= theirs[0],
-	})
-	b.row(row{what: "the same, BIND with short texts", figure: kilobytes(theirs[1]), beside: "47 kB in an earlier lab"})
+	b.ixfrRows(ours, theirs)
 	return nil
+}
+
+// labBytes is what BIND took for such a change in an earlier lab, with shorter texts.
+const labBytes = 47_000
+
+func (b *bench) ixfrRows(ours, theirs answered) {
+	b.row(row{
+		what: fmt.Sprintf("IXFR of %d gone and %d new", moved, moved), figure: kilobytes(ours.bytes), beside: "BIND, same texts " + kilobytes(theirs.bytes),
+		ratio: float64(ours.bytes) / float64(theirs.bytes), bar: "BIND's", holds: ours.bytes <= theirs.bytes,
+	})
+	each := func(n int) string { return fmt.Sprintf("%d octets a name", n/(2*moved)) }
+	b.row(row{what: "the same, of it texts", figure: each(ours.texts), beside: "BIND " + each(theirs.texts)})
+	b.row(row{
+		what: "the same, of it all else", figure: each(ours.bytes - ours.texts), beside: "BIND " + each(theirs.bytes-theirs.texts),
+		ratio: float64(ours.bytes-ours.texts) / float64(theirs.bytes-theirs.texts),
+	})
+	texts := labBytes - (theirs.bytes - theirs.texts)
+	like := ours.bytes - ours.texts + texts
+	b.row(row{
+		what: "the same, reckoned with texts as in the lab of the bar, " + each(texts), figure: kilobytes(like),
+		beside: "BIND " + kilobytes(labBytes), ratio: float64(like) / labBytes, bar: kilobytes(labBytes), holds: like <= labBytes,
+	})
 }
 
 func (s *server) zoneFile(ctx context.Context) (string, error) {
@@ -284,43 +293,51 @@ func serialOf(ctx context.Context, server string) (uint32, error) {
 	return 0, fmt.Errorf("%s has no SOA of %s", server, zone)
 }
 
-// incremental asks for what changed since the serial, and returns how many bytes
-// the answer is in all.
-func incremental(ctx context.Context, server string, serial uint32) (int, error) {
+// answered is how many bytes the messages of a transfer are, with their lengths, and
+// how many of them the strings of texts.
+type answered struct{ bytes, texts int }
+
+// incremental asks for what changed since the serial.
+func incremental(ctx context.Context, server string, serial uint32) (n answered, err error) {
 	q := new(dns.Msg).SetIxfr(zone+".", serial, "ns1.example.net.", "hostmaster."+zone+".")
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
 	if err != nil {
-		return 0, err
+		return n, err
 	}
 	c := &dns.Conn{Conn: conn}
 	defer c.Close()
 	if err := errors.Join(c.SetDeadline(time.Now().Add(time.Minute)), c.WriteMsg(q)); err != nil {
-		return 0, err
+		return n, err
 	}
-	total, soas := 0, 0
+	soas := 0
 	var newest *dns.SOA
 	for soas < 3 { // the new SOA stands first, before the last additions, and last (RFC 1995 §4)
 		text, err := c.ReadMsgHeader(nil)
 		if err != nil {
-			return 0, err
+			return n, err
 		}
-		total += 2 + len(text)
+		n.bytes += 2 + len(text)
 		m := new(dns.Msg)
 		if err := m.Unpack(text); err != nil {
-			return 0, err
+			return n, err
 		}
 		if newest == nil {
 			if newest, err = opening(m); err != nil {
-				return 0, fmt.Errorf("IXFR from %s: %w", server, err)
+				return n, fmt.Errorf("IXFR from %s: %w", server, err)
 			}
 		}
 		for _, rr := range m.Answer {
-			if soa, ok := rr.(*dns.SOA); ok && soa.Serial == newest.Serial {
-				soas++
+			switch rr := rr.(type) {
+			case *dns.SOA:
+				if rr.Serial == newest.Serial {
+					soas++
+				}
+			case *dns.TXT:
+				n.texts += len(strings.Join(rr.Txt, ""))
 			}
 		}
 	}
-	return total, nil
+	return n, nil
 }
 
 // opening returns the SOA that an incremental answer begins with.
@@ -337,10 +354,10 @@ func opening(m *dns.Msg) (*dns.SOA, error) {
 
 // bindIncremental has BIND serve one file and then the other, and asks it for the
 // difference.
-func (b *bench) bindIncremental(ctx context.Context, name string, files [2]string, serial uint32) (n int, err error) {
+func (b *bench) bindIncremental(ctx context.Context, name string, files [2]string, serial uint32) (n answered, err error) {
 	port, err := freePort(ctx)
 	if err != nil {
-		return 0, err
+		return n, err
 	}
 	dir := b.path(name)
 	config, file := filepath.Join(dir, "conf"), filepath.Join(dir, "zone")
@@ -350,27 +367,27 @@ controls { };
 zone %q { type primary; file %q; allow-transfer { 127.0.0.1; }; };
 `, dir, port, zone, file)
 	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(config, []byte(text), 0o600), os.WriteFile(file, []byte(files[0]), 0o600)); err != nil {
-		return 0, err
+		return n, err
 	}
 	program := filepath.Join(dir, "named") // AppArmor may keep the installed one from our folder
 	if out, err := exec.CommandContext(ctx, "cp", "/usr/sbin/named", program).CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("cp: %w: %s", err, out)
+		return n, fmt.Errorf("cp: %w: %s", err, out)
 	}
 	s, _, err := start(ctx, port, program, "-f", "-n", "1", "-c", config)
 	if err != nil {
-		return 0, err
+		return n, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err := errors.Join(os.WriteFile(file+".new", []byte(files[1]), 0o600), os.Rename(file+".new", file)); err != nil {
-		return 0, err
+		return n, err
 	}
 	if err := s.cmd.Process.Signal(reread); err != nil {
-		return 0, err
+		return n, err
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if now, err := serialOf(ctx, s.addr()); err == nil && now != serial {
 			return incremental(ctx, s.addr(), serial)
 		}
 	}
-	return 0, errors.New("it does not take the new file")
+	return n, errors.New("it does not take the new file")
 }

@@ -138,8 +138,8 @@ func copyFile(ctx context.Context, from, to string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// memory measures what exports add to the memory of a daemon that has the list: to
-// what it is at rest, in a process that never exports.
+// memory measures what exports add to the most memory that a daemon takes while its
+// list changes: to that of the same changes where nothing is exported.
 func (b *bench) memory(ctx context.Context) error {
 	dir := b.path("memory")
 	d, err := b.serve(ctx, "memory", "")
@@ -149,53 +149,52 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := errors.Join(d.importList(ctx, scattered(b.entries)), d.stop()); err != nil {
 		return err
 	}
-	if d, err = b.serve(ctx, "memory", ""); err != nil {
+	without, err := b.peaks(ctx, "", "")
+	if err != nil {
 		return err
 	}
-	rest, err := d.settled(ctx)
-	if err := errors.Join(err, d.stop()); err != nil {
+	with, err := b.peaks(ctx, dir, fmt.Sprintf("exports: [{zone: %s, dir: %s, formats: [ip4set], every: 1s, brake: 0}]", zone, dir))
+	if err != nil {
 		return err
 	}
-	if d, err = b.serve(ctx, "memory", fmt.Sprintf("exports: [{zone: %s, dir: %s, formats: [ip4set], every: 1s, brake: 0}]", zone, dir)); err != nil {
-		return err
-	}
-	var most []int64
-	if err = d.exported(ctx, dir); err == nil {
-		most, err = b.peaks(ctx, d, dir)
-	}
-	if err := errors.Join(err, d.stop()); err != nil {
-		return err
-	}
-	more := float64(median(most)-rest) / (1 << 20)
+	most, base := median(with), median(without)
+	more := float64(most-base) / (1 << 20)
 	b.row(row{
 		what: fmt.Sprintf("memory while exporting %d", b.entries), figure: fmt.Sprintf("+ %.1f MiB", more),
-		beside: fmt.Sprintf("at rest %.1f MiB", float64(rest)/(1<<20)), bar: "+ 32 MiB", holds: more <= 32,
+		beside: fmt.Sprintf("the same without %.1f MiB", float64(base)/(1<<20)), bar: "+ 32 MiB", holds: more <= 32,
 	})
 	return nil
 }
 
-// peaks changes the list and returns the most memory until it was exported, each round.
-func (b *bench) peaks(ctx context.Context, d *server, dir string) (all []int64, err error) {
+// peaks starts a daemon with the list, changes that, each round, and returns the most
+// memory from then until it was exported to the folder, or for as long where none is.
+func (b *bench) peaks(ctx context.Context, dir, exports string) (all []int64, err error) {
+	d, err := b.serve(ctx, "memory", exports)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.stop()) }()
 	for i := range b.rounds {
 		if _, err := d.settled(ctx); err != nil {
 			return nil, err
 		}
-		if err := d.command(ctx, "list", fmt.Sprintf("101.0.0.%d", i+1), "--reason", "bench", "--permanent", "--yes"); err != nil {
-			return nil, err
-		}
-		serial, err := serialOf(ctx, d.addr())
+		most, err := d.most(ctx, func() error {
+			if err := d.command(ctx, "list", fmt.Sprintf("101.0.0.%d", i+1), "--reason", "bench", "--permanent", "--yes"); err != nil {
+				return err
+			}
+			defer time.Sleep(2 * time.Second) // longer than an export
+			if dir == "" {
+				return nil
+			}
+			return d.exported(ctx, dir)
+		})
 		if err != nil {
 			return nil, err
 		}
-		most := int64(0)
-		for end := time.Now().Add(patience); !isExported(dir, serial) && time.Now().Before(end); time.Sleep(time.Millisecond) {
-			now, err := d.anonymous()
-			if err != nil {
-				return nil, err
-			}
-			most = max(most, now)
-		}
 		all = append(all, most)
+		if err := d.command(ctx, "delist", fmt.Sprintf("101.0.0.%d", i+1), "--reason", "bench", "--yes"); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }

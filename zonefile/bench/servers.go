@@ -145,6 +145,23 @@ func isExported(dir string, serial uint32) bool {
 // anonymous returns the memory of the process that is backed by no file, in bytes.
 func (s *server) anonymous() (int64, error) { return s.memory("RssAnon") }
 
+// most returns the most memory while something is done.
+func (s *server) most(ctx context.Context, do func() error) (most int64, err error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	for tick := time.Tick(time.Millisecond); ; {
+		now, readErr := s.anonymous()
+		most = max(most, now)
+		select {
+		case err := <-done:
+			return most, errors.Join(err, readErr)
+		case <-ctx.Done():
+			return most, errors.Join(ctx.Err(), <-done)
+		case <-tick:
+		}
+	}
+}
+
 // memory returns what the system tells of the process under the name, in bytes.
 func (s *server) memory(name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
