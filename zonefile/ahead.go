@@ -67,37 +67,3 @@ func (a *ahead) read(free <-chan []byte, read chan<- []byte) {
 		rest, a.err = block[end:], err
 	}
 }
-
-// readHostLine reads the line that a text begins with, if it is a bare IPv4 address
-// as we write it, and returns how long it is with its end; 0 when it is anything else.
-// It is what most of the time of reading a large file goes into.
-func readHostLine(text []byte) (host uint32, size int) {
-	var line [16]byte // no address is longer, and zeros end it
-	if len(text) >= len(line) {
-		line = [16]byte(text)
-	} else {
-		copy(line[:], text)
-	}
-	at := 0
-	for _, end := range [4]byte{'.', '.', '.', '\n'} {
-		octet := uint32(line[at&15]) - '0'
-		if octet > 9 {
-			return 0, 0
-		}
-		at++
-		for digits := 1; digits < 3 && octet > 0; digits++ {
-			digit := uint32(line[at&15]) - '0'
-			if digit > 9 {
-				break
-			}
-			octet = 10*octet + digit
-			at++
-		}
-		if octet > 255 || line[at&15] != end {
-			return 0, 0
-		}
-		host = host<<8 | octet
-		at++
-	}
-	return host, at
-}

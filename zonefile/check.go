@@ -60,19 +60,21 @@ func (l List) tallies(parts []section) []tally {
 		}
 	}
 	if len(parts) == 1 && parts[0].format == IP4Set { // by far the most are hosts
-		hosts, sum := 0, uint64(0)
+		t := want[0]
 		l.walk(func(some []listing.Host, told []*carried) bool {
-			hosts += len(some)
+			t.entries += len(some)
+			t.names += len(some)
+			sum := t.sum
 			for _, h := range some {
 				sum += sumHost(told[h.Told].seed, h.Addr)
 			}
+			t.sum = sum
 			return true
 		}, func(e listing.Entry) bool {
-			want[0].entry(IP4Set, e)
+			t.entry(IP4Set, e)
 			return true
 		})
-		want[0].entries += hosts
-		want[0].hosts(hosts, sum)
+		want[0] = t
 		return want
 	}
 	for e := range l.Snapshot.All() {
@@ -131,10 +133,14 @@ func (t *tally) add(p netip.Prefix, class listing.Class) {
 	t.sum += mix(seed(binary.BigEndian.Uint64(addr[:8]), p.Bits(), class) + binary.BigEndian.Uint64(addr[8:]))
 }
 
-// hosts is add for so many IPv4 hosts of which each came to a [sumHost].
-func (t *tally) hosts(n int, sum uint64) {
-	t.names += n
-	t.sum += sum
+// hosts is add for IPv4 hosts that share a seed.
+func (t *tally) hosts(seed uint64, hosts []uint32) {
+	t.names += len(hosts)
+	sum := t.sum
+	for _, host := range hosts {
+		sum += sumHost(seed, host)
+	}
+	t.sum = sum
 }
 
 // sumHost is what add sums up for an IPv4 host.
@@ -169,6 +175,7 @@ type checker struct {
 	common   bool          // the line stands before the first section
 	class    listing.Class // of the default line in force
 	excluded bool          // 127.0.0.1 is
+	some     [1 << 10]uint32
 }
 
 // compare tells what is wrong with the section that ends.
@@ -207,10 +214,12 @@ func (c *checker) begin(line []byte) error {
 func (c *checker) take(text []byte) error {
 	for len(text) > 0 {
 		if c.format == IP4Set && !c.common {
-			taken, n, sum := sumHosts(text, seed4(c.class))
-			c.hosts(n, sum)
+			n, taken := readHosts(c.some[:], text)
+			c.hosts(seed4(c.class), c.some[:n])
 			c.number += n
-			text = text[taken:]
+			if text = text[taken:]; n == len(c.some) {
+				continue
+			}
 		}
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
 		c.number++

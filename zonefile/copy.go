@@ -123,40 +123,45 @@ func (r *copyReader) file(dir string, f ManifestFile) error {
 	return nil
 }
 
-// lines takes whole lines.
+// lines takes whole lines, by far the most of them of hosts.
 func (r *copyReader) lines(text []byte) error {
 	for len(text) > 0 {
-		r.number++
-		host, size := readHostLine(text)
-		if size == 0 {
-			line, rest, whole := bytes.Cut(text, []byte("\n"))
-			if !whole {
-				return errors.New("no whole line")
-			}
-			if err := r.line(line); err != nil {
-				return err
-			}
-			text = rest
-			continue
-		}
-		text = text[size:]
-		switch { // by far the most lines come here
-		case r.passed:
-			continue
-		case host>>8 == testNet4:
-			if err := r.points.add(&r.points.ipv4, hostPrefix(host).Addr(), r.point); err != nil {
-				return err
-			}
-			continue
-		case r.told.Class == listing.ClassOther:
-			return errors.New("no code is told for it")
-		case len(r.hosts) == cap(r.hosts):
+		if len(r.hosts) == cap(r.hosts) {
 			r.handOn()
 			r.hosts = make([]uint32, 0, hostsTogether)
 		}
-		r.hosts = append(r.hosts, host)
-		r.n++
+		n, taken := readHosts(r.hosts[len(r.hosts):cap(r.hosts)], text)
+		if n > 0 {
+			text = text[taken:]
+			r.number += n
+			if err := r.take(n); err != nil {
+				return err
+			}
+			continue
+		}
+		line, rest, whole := bytes.Cut(text, []byte("\n"))
+		r.number++
+		if !whole {
+			return errors.New("no whole line")
+		}
+		if err := r.line(line); err != nil {
+			return err
+		}
+		text = rest
 	}
+	return nil
+}
+
+// take takes so many hosts that stand behind the others.
+func (r *copyReader) take(n int) error {
+	switch {
+	case r.passed:
+		return nil
+	case r.told.Class == listing.ClassOther:
+		return errors.New("no code is told for it")
+	}
+	r.hosts = r.hosts[:len(r.hosts)+n]
+	r.n += n
 	return nil
 }
 
@@ -171,8 +176,11 @@ func (r *copyReader) handOn() {
 	}
 }
 
-// line takes what is no bare IPv4 address.
+// line takes any line.
 func (r *copyReader) line(line []byte) error {
+	if host, n, ok := parseOctets(string(line)); ok && n == 4 {
+		return r.host(host)
+	}
 	switch {
 	case len(line) == 0, line[0] == '#':
 		return nil
@@ -211,6 +219,15 @@ func (r *copyReader) line(line []byte) error {
 	r.builder.Add(e)
 	r.n++
 	return nil
+}
+
+// host takes an IPv4 host, and the test points.
+func (r *copyReader) host(host uint32) error {
+	if host>>8 == testNet4 && !r.passed {
+		return r.points.add(&r.points.ipv4, hostPrefix(host).Addr(), r.point)
+	}
+	r.hosts[:cap(r.hosts)][len(r.hosts)] = host
+	return r.take(1)
 }
 
 // defaultLine takes what the bare addresses that follow tell.

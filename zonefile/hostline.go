@@ -9,21 +9,21 @@ import (
 // hostLine is the longest line of a host, with its end.
 const hostLine = len("255.255.255.255\n")
 
-// hostWindow is of how much text sumHosts looks at one line: of eight bytes from where
+// hostWindow is of how much text readHosts looks at one line: of eight bytes from where
 // either half of a host begins, and the mask of that goes to 15.
 const hostWindow = 15 + 8
 
-// sumHosts reads the lines of IPv4 hosts that a text begins with, as we write them:
-// four octets without leading zeros, and a newline. It stops at any other line, near
-// the test net, and in the last hostWindow bytes. It returns how many bytes and hosts
-// it read, and the sum of [sumHost] over them.
+// readHosts reads the lines of IPv4 hosts that a text begins with, as we write them:
+// four octets without leading zeros, and a newline. It stops where there is room for no
+// more, at any other line, near the test net, and in the last hostWindow bytes. It
+// returns how many hosts and bytes it read.
 //
 // Lists have millions of hosts, of which neighbours begin with the same half: that is
 // read once for all of them. Nothing else depends on where octets end, which is hard
 // to foresee for a processor.
-func sumHosts(text []byte, seed uint64) (taken, n int, sum uint64) {
+func readHosts(into []uint32, text []byte) (n, taken int) {
 	var last half
-	for taken+hostWindow <= len(text) {
+	for n < len(into) && taken+hostWindow <= len(text) {
 		line := (*[hostWindow]byte)(text[taken : taken+hostWindow : taken+hostWindow])
 		if begin := binary.LittleEndian.Uint64(line[:]); begin&last.mask != last.text || last.size == 0 {
 			if last = readHalf(begin); last.size == 0 {
@@ -35,11 +35,11 @@ func sumHosts(text []byte, seed uint64) (taken, n int, sum uint64) {
 		if wrongPair(c, d) {
 			break
 		}
-		sum += sumHost(seed, last.net|octetOf(c)<<8|octetOf(d))
-		taken += last.size + rest
+		into[n] = last.net | octetOf(c)<<8 | octetOf(d)
 		n++
+		taken += last.size + rest
 	}
-	return taken, n, sum
+	return n, taken
 }
 
 // half is how a host begins, to its second dot.

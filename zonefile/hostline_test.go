@@ -5,44 +5,50 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"backscatter/zonefile"
 )
 
-// slowSum reads lines of hosts by package netip, as long as each is written as that
+// readSlowly reads lines of hosts by package netip, as long as each is written as that
 // would write it, and none is near the test net.
-func slowSum(text []byte, seed uint64) (taken, n int, sum uint64) {
+func readSlowly(text []byte) (hosts []uint32, taken int) {
 	for {
 		line, _, whole := bytes.Cut(text[taken:], []byte("\n"))
 		addr, err := netip.ParseAddr(string(line))
 		if !whole || err != nil || !addr.Is4() || addr.String() != string(line) || strings.HasPrefix(addr.String(), "127.0.") {
-			return taken, n, sum
+			return hosts, taken
 		}
 		v4 := addr.As4()
-		sum += zonefile.SumHost(seed, binary.BigEndian.Uint32(v4[:]))
+		hosts = append(hosts, binary.BigEndian.Uint32(v4[:]))
 		taken += len(line) + 1
-		n++
 	}
 }
 
-// compareSums wants what is read fast to be what is read slowly, up to where the fast
+// compareHosts wants what is read fast to be what is read slowly, up to where the fast
 // way leaves the rest to it.
-func compareSums(t *testing.T, text []byte) {
+func compareHosts(t *testing.T, text []byte) {
 	t.Helper()
-	taken, n, sum := zonefile.SumHosts(text, 1)
-	all, _, _ := slowSum(text, 1)
-	if taken > all || taken < all && len(text)-taken >= zonefile.HostWindow {
-		t.Fatalf("%q: took %d bytes, where %d are lines of hosts", text, taken, all)
+	hosts := make([]uint32, len(text))
+	n, taken := zonefile.ReadHosts(hosts, text)
+	all, most := readSlowly(text)
+	if taken > most || taken < most && len(text)-taken >= zonefile.HostWindow {
+		t.Fatalf("%q: took %d bytes, where %d are lines of hosts", text, taken, most)
 	}
-	if _, wantN, want := slowSum(text[:taken], 1); n != wantN || sum != want {
-		t.Fatalf("%q: %d hosts with sum %x, want %d with %x", text[:taken], n, sum, wantN, want)
+	if some, _ := readSlowly(text[:taken]); !slices.Equal(hosts[:n], some) {
+		t.Fatalf("%q: read %x, want %x", text[:taken], hosts[:n], some)
+	}
+	for room := range min(n, 3) {
+		if few, took := zonefile.ReadHosts(hosts[:room], text); few != room || !slices.Equal(hosts[:room], all[:room]) || took > taken {
+			t.Fatalf("%q: read %d hosts where there is room for %d", text, few, room)
+		}
 	}
 }
 
-// TestSumHosts reads hosts that we write, and what is nearly a line of a host.
-func TestSumHosts(t *testing.T) {
+// TestReadHosts reads hosts that we write, and what is nearly a line of a host.
+func TestReadHosts(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(17, 18))
 	rest := strings.Repeat("192.0.2.1\n", 3) // so that what stands before is not at the end
@@ -56,21 +62,21 @@ func TestSumHosts(t *testing.T) {
 			hosts[i] = net | rng.Uint32()>>16>>rng.IntN(12)
 		}
 		text := append(zonefile.AppendHosts(nil, hosts), rest...)
-		compareSums(t, text)
+		compareHosts(t, text)
 		const nearly = "0123456789.\n:/-#$ !\x00\xffAn"
 		text[rng.IntN(len(text)-len(rest))] = nearly[rng.IntN(len(nearly))]
-		compareSums(t, text)
+		compareHosts(t, text)
 	}
 	for _, bad := range []string{
 		"", "1", "1.2.3", "1.2.3.", "1.2.3.4", "1.2.3.4.", "1.2.3.4.5", "1.2.3.256", "1.2.300.4", "256.1.1.1", "01.2.3.4", "1.2.3.00", "1.2.3.04",
 		"1..3.4", ".1.2.3.4", "1.2.3.4 ", " 1.2.3.4", "1.2.3.4\r", "1.2.3.1234", "1234.1.1.1", "1.2.3.4/32", "1.2.3.0004", "127.0.0.2", "127.0.1.2",
 		"255.255.255.2555", "2555.255.255.255", "1\n2.3.4", "1.2\n3.4", "1.2.3\n4", "1.2.3.-4", "1.2.3.+4", "1.2.3.0x4", "::1", "!1.2.3.4", ":127.0.0.2:$",
 	} {
-		compareSums(t, []byte("192.0.2.255\n"+bad+"\n"+rest))
-		compareSums(t, []byte(bad+"\n"+rest))
-		compareSums(t, []byte(bad))
+		compareHosts(t, []byte("192.0.2.255\n"+bad+"\n"+rest))
+		compareHosts(t, []byte(bad+"\n"+rest))
+		compareHosts(t, []byte(bad))
 	}
-	if taken, n, _ := zonefile.SumHosts([]byte("127.1.0.2\n"+rest), 1); n < 2 || taken == 0 {
+	if n, taken := zonefile.ReadHosts(make([]uint32, 8), []byte("127.1.0.2\n"+rest)); n < 2 || taken == 0 {
 		t.Errorf("took %d hosts", n)
 	}
 }
@@ -94,8 +100,8 @@ func TestAppendHosts(t *testing.T) {
 	}
 }
 
-func FuzzSumHosts(f *testing.F) {
+func FuzzReadHosts(f *testing.F) {
 	f.Add([]byte("192.0.2.1\n192.0.2.250\n198.51.100.7\n203.0.113.0\n127.0.0.2\n10.0.0.1\n"))
 	f.Add([]byte("1.2.3.4\n1.2.3.300\n999.999.999.999\n01.1.1.1\n1.1.1.1\n"))
-	f.Fuzz(func(t *testing.T, text []byte) { compareSums(t, text) })
+	f.Fuzz(func(t *testing.T, text []byte) { compareHosts(t, text) })
 }

@@ -5,13 +5,10 @@ import (
 	"os"
 )
 
-// SumHosts and SumHost are how files are read back fast.
-var (
-	SumHosts = sumHosts
-	SumHost  = sumHost
-)
+// ReadHosts is how files are read fast.
+var ReadHosts = readHosts
 
-// HostWindow is how much text SumHosts leaves to others at the end.
+// HostWindow is how much text ReadHosts leaves to others at the end.
 const HostWindow = hostWindow
 
 // AppendHosts is how hosts are written.
