@@ -326,18 +326,25 @@ func incremental(ctx context.Context, server string, serial uint32) (n answered,
 				return n, fmt.Errorf("IXFR from %s: %w", server, err)
 			}
 		}
-		for _, rr := range m.Answer {
-			switch rr := rr.(type) {
-			case *dns.SOA:
-				if rr.Serial == newest.Serial {
-					soas++
-				}
-			case *dns.TXT:
-				n.texts += len(strings.Join(rr.Txt, ""))
-			}
-		}
+		soas += n.count(m.Answer, newest.Serial)
 	}
 	return n, nil
+}
+
+// count adds the texts of some records, and returns how many of them are the SOA of
+// the serial.
+func (n *answered) count(records []dns.RR, serial uint32) (soas int) {
+	for _, rr := range records {
+		switch rr := rr.(type) {
+		case *dns.SOA:
+			if rr.Serial == serial {
+				soas++
+			}
+		case *dns.TXT:
+			n.texts += len(strings.Join(rr.Txt, ""))
+		}
+	}
+	return soas
 }
 
 // opening returns the SOA that an incremental answer begins with.

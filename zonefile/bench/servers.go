@@ -149,7 +149,9 @@ func (s *server) anonymous() (int64, error) { return s.memory("RssAnon") }
 func (s *server) most(ctx context.Context, do func() error) (most int64, err error) {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
-	for tick := time.Tick(time.Millisecond); ; {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
 		now, readErr := s.anonymous()
 		most = max(most, now)
 		select {
@@ -157,7 +159,7 @@ func (s *server) most(ctx context.Context, do func() error) (most int64, err err
 			return most, errors.Join(err, readErr)
 		case <-ctx.Done():
 			return most, errors.Join(ctx.Err(), <-done)
-		case <-tick:
+		case <-tick.C:
 		}
 	}
 }
