@@ -21,10 +21,10 @@ type Classification struct {
 // signs that a machine wrote the message, and with something that only an
 // answer to a message has: a status, an address that failed, the original.
 // That is also what phishing dressed as a bounce does not have.
-func Classify(m *Message) Classification { return m.classify(false) }
+func Classify(m *Message) Classification { return m.classify(Envelope{}) }
 
-func (m *Message) classify(null bool) Classification {
-	facts := m.facts(null)
+func (m *Message) classify(e Envelope) Classification {
+	facts := m.facts(e)
 	return decided(facts, compiled().fire(m, facts))
 }
 

@@ -59,7 +59,7 @@ func SRS(secret, stamp, domain, local string) string {
 // ClassifyWithoutProducts tells what a message is as if nothing were known of
 // any product: how well the next one will be recognised.
 func ClassifyWithoutProducts(m *Message) Classification {
-	facts := m.facts(false)
+	facts := m.facts(Envelope{})
 	fired := slices.DeleteFunc(compiled().fire(m, facts), func(r *rule) bool { return r.product != "" && r.strength != veto })
 	return decided(facts, fired)
 }

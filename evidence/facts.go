@@ -42,9 +42,8 @@ const (
 	calendar                        // an invitation, or an answer to one (RFC 5546)
 )
 
-// facts returns what holds for the message. null tells that the envelope is
-// known to have a null sender.
-func (m *Message) facts(null bool) fact {
+// facts returns what holds for the message, which came in the envelope e.
+func (m *Message) facts(e Envelope) fact {
 	var f fact
 	set := func(name fact, holds bool) {
 		if holds {
@@ -52,7 +51,7 @@ func (m *Message) facts(null bool) fact {
 		}
 	}
 	returnPath := m.Header.Get("Return-Path")
-	set(nullSender, null || returnPath == "<>" || daemonLocal(returnPath) && !strings.Contains(returnPath, "@") ||
+	set(nullSender, e.MailFromKnown && e.MailFrom == "" || returnPath == "<>" || daemonLocal(returnPath) && !strings.Contains(returnPath, "@") ||
 		returnPath == "" && daemonLocal(m.mboxSender) && !strings.Contains(m.mboxSender, "@"))
 	m.sender(set)
 	auto := strings.ToLower(m.Header.Get("Auto-Submitted"))
@@ -70,7 +69,7 @@ func (m *Message) facts(null bool) fact {
 	set(anyLinks, m.links > 0)
 	set(htmlLinks, m.html && m.links > 0)
 	set(luring, (m.links > m.repliedLinks() || slices.ContainsFunc(m.Parts, Part.opened)) &&
-		m.Original.Returned == ReturnedNone && !m.reporterAgrees())
+		m.Original.Returned == ReturnedNone && !m.reporterAgrees(e))
 	set(noText, strings.TrimSpace(m.text) == "")
 	set(userAgent, m.Header.Has("User-Agent") || m.Header.Has("X-Newsreader"))
 	set(machineSender, f&machine != 0)
@@ -151,14 +150,17 @@ func (p Part) opened() bool {
 }
 
 // reporterAgrees reports whether the host that the delivery report names is one by
-// which the message came: at its own site a stranger's report is seldom made.
-// Without trace lines there is the From field.
-func (m *Message) reporterAgrees() bool {
+// which the message came, or the client itself: at its own site a stranger's report
+// is seldom made. Where nothing tells of a host there is the From field.
+func (m *Message) reporterAgrees(e Envelope) bool {
 	if m.DSN == nil {
 		return false
 	}
 	mta := strings.ToLower(strings.TrimSuffix(m.DSN.ReportingMTA, "."))
 	lines := trail(&m.Header)
+	if e.HELO != "" || e.PTR != "" {
+		lines = append(lines, Received{HELO: e.HELO, PTR: strings.ToLower(e.PTR)})
+	}
 	for _, line := range lines {
 		if sameSite(mta, line.PTR) || sameSite(mta, strings.ToLower(line.HELO)) {
 			return true

@@ -132,7 +132,7 @@ func (j *Judge) Open(r Report, now time.Time) *Case {
 	if r.Truncated {
 		m.Original.whole = false // cut by us, so that no signature of it can verify
 	}
-	f.describe(m, m.classify(r.Envelope.MailFromKnown && r.Envelope.MailFrom == ""), j.config.Listable)
+	f.describe(m, m.classify(r.Envelope), j.config.Listable)
 	if c.reporter = j.reporterOf(r); c.reporter == nil {
 		f.fail(ReasonReporter)
 		return c

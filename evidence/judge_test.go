@@ -260,6 +260,39 @@ func TestDelivered(t *testing.T) {
 	}
 }
 
+// TestReportWithALink: a delivery report with a link and without the original is
+// believed when the host that it names is the one that sent it, by any word of the
+// session or the trail; else it is what phishing looks like.
+func TestReportWithALink(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	report := func(top, from string) []byte {
+		return []byte(top + "From: " + from + "\nTo: info@trap.example\nSubject: Notice\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n" +
+			"--b\n\nSee https://help.example/\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.bounces.example\n\n" +
+			"Final-Recipient: rfc822; nobody@bounces.example\nAction: failed\nStatus: 5.1.1\n--b--\n")
+	}
+	relay := "Received: from other.example (other.example [192.0.2.66]) by relay.example (Postfix) with ESMTP id 1\n"
+	for _, tt := range []struct {
+		name, top, from, helo, ptr string
+		class                      listing.Class
+	}{
+		{"by HELO", "", "a@b.example", "OUT.bounces.example", "", listing.ClassBounce},
+		{"by PTR", "", "a@b.example", "x", "out.Bounces.example", listing.ClassBounce},
+		{"by the trail", direct, "a@b.example", "", "", listing.ClassBounce},
+		{"by From alone", "", "daemon@bounces.example", "", "", listing.ClassBounce},
+		{"another host", "", "daemon@bounces.example", "other.example", "other.example", listing.ClassOther},
+		{"another host in the trail", relay, "daemon@bounces.example", "", "", listing.ClassOther},
+	} {
+		f := j.Judge(evidence.Report{
+			Raw: report(tt.top, tt.from), Reporter: "local", Received: now,
+			Envelope: evidence.Envelope{HELO: tt.helo, PTR: tt.ptr, Recipients: []string{"info@trap.example"}},
+		}, now)
+		if f.Class != tt.class {
+			t.Errorf("%s: class %s by %v", tt.name, f.Class, f.Rules)
+		}
+	}
+}
+
 // TestObservation compares all that is kept of a proven finding.
 func TestObservation(t *testing.T) {
 	t.Parallel()
