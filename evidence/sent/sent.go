@@ -9,6 +9,7 @@ package sent
 
 import (
 	"bufio"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -32,9 +33,9 @@ const (
 
 // Log is a file of what was sent. It is safe for concurrent use.
 //
-// The file may be rotated, to NAME.1 and so on: what was read stays known, and all of
-// those are read too, at the start and when there were more than one since the last
-// look. Files that were compressed are not.
+// The file may be rotated, to NAME.1, NAME.2.gz and so on: what was read stays known,
+// and all of those are read too, at the start and when there were more than one since
+// the last look.
 type Log struct {
 	name string
 	most int
@@ -104,8 +105,7 @@ func (l *Log) begin() error {
 		return err
 	}
 	for _, f := range l.rotated() {
-		_, err := l.readFrom(f, 0)
-		if err := errors.Join(err, f.Close()); err != nil {
+		if err := errors.Join(l.readRotated(f), f.Close()); err != nil {
 			return errors.Join(err, next.Close())
 		}
 	}
@@ -117,8 +117,30 @@ func (l *Log) begin() error {
 	return err
 }
 
-// maxRotated bounds the files of before that are read.
-const maxRotated = 99
+// Bounds of the files of before that are read: how many, and how much there is in one
+// that is compressed.
+const (
+	maxRotated = 99
+	maxInflate = 1 << 30
+)
+
+// readRotated reads a file of before, compressed or not. What is left of one that is
+// damaged, or is being compressed just now, is not known.
+func (l *Log) readRotated(f *os.File) error {
+	if !strings.HasSuffix(f.Name(), compressed) {
+		_, err := l.readFrom(f, 0)
+		return err
+	}
+	plain, err := gzip.NewReader(f)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	_, _ = l.learnLines(io.LimitReader(plain, maxInflate))
+	return nil
+}
+
+// compressed is the end of a compressed file's name.
+const compressed = ".gz"
 
 // rotated opens the files of before that were not read, the oldest first: those
 // behind the one that is open, or all when that is none of them.
@@ -129,6 +151,9 @@ func (l *Log) rotated() (files []*os.File) {
 	}
 	for n := 1; n <= maxRotated; n++ {
 		f, err := os.Open(l.name + "." + strconv.Itoa(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			f, err = os.Open(l.name + "." + strconv.Itoa(n) + compressed)
+		}
 		if err != nil {
 			break
 		}
@@ -148,7 +173,13 @@ func (l *Log) readFrom(f *os.File, offset int64) (int64, error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return offset, err
 	}
-	in := bufio.NewReaderSize(f, maxLine)
+	n, err := l.learnLines(f)
+	return offset + n, err
+}
+
+// learnLines reads whole lines, and returns how long they are together.
+func (l *Log) learnLines(r io.Reader) (offset int64, err error) {
+	in := bufio.NewReaderSize(r, maxLine)
 	for long := false; ; {
 		line, err := in.ReadSlice('\n')
 		switch {

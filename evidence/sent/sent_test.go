@@ -1,6 +1,9 @@
 package sent_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,6 +104,15 @@ func TestRotation(t *testing.T) {
 			rename(t, name, name+".1")
 			appendTo(t, name, "<new@r>\n")
 		},
+		"twice, and compressed": func(t *testing.T, name string) {
+			t.Helper()
+			rename(t, name, name+".1")
+			appendTo(t, name+".1", "<late@r>\n")
+			compress(t, name+".1", name+".2.gz")
+			appendTo(t, name+".1", "<new@r>\n")
+			appendTo(t, name, "<newer@r>\n")
+			appendTo(t, name+".3.gz", "this is damaged, and no reason to know nothing\n")
+		},
 		"by a copy": func(t *testing.T, name string) {
 			t.Helper()
 			appendTo(t, name+".1", "<first@r>\n<before@r>\n<late@r>\n")
@@ -132,6 +144,20 @@ func TestRotation(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func compress(t *testing.T, from, to string) {
+	t.Helper()
+	plain, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err = w.Write(plain)
+	if err := errors.Join(err, w.Close(), os.WriteFile(to, b.Bytes(), 0o600), os.Remove(from)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -23,7 +23,7 @@ type Guarded struct {
 	MessageIDKeys    string   `key:"message_id_keys" doc:"File with the keys, one a line, by which the Message-IDs are tagged: LEFT.TAG@DOMAIN, with the first 10 hexadecimal digits of the HMAC-SHA1 of LEFT@DOMAIN as tag."`
 	DKIM             bool     `key:"dkim" doc:"All their mail has a DKIM signature of the domain. Signatures are verified where lookups.enabled is set."`
 	SRSKeys          string   `key:"srs_keys" doc:"File with the secrets, one a line, by which mail is forwarded under SRS0 addresses of these domains, so that their bounces are known as genuine."`
-	SentLog          string   `key:"sent_log" doc:"File to which the mail server writes what it sent, a line each: Message-IDs, and the envelope senders that are of one message only (VERP). What answers one of them is genuine. It is followed as it grows and is rotated; at the start FILE.1 is read too."`
+	SentLog          string   `key:"sent_log" doc:"File to which the mail server writes what it sent, a line each: Message-IDs, and the envelope senders that are of one message only (VERP). What answers one of them is genuine. It is followed as it grows and is rotated; at the start and at a reload FILE.1, FILE.2 and so on are read too, or FILE.2.gz."`
 }
 
 // Lookups is what is asked of the DNS about reports.
