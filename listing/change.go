@@ -52,6 +52,7 @@ type change struct {
 	stale  bool // the table of endings must be made anew
 
 	ordered  bool   // an operator asked for what it publishes, and so knows how much that is
+	ending   bool   // what has had its time, which waits for no damaged record beside it
 	released bool   // an operator lets evidence list, whatever the brakes say
 	begun    int    // listings by evidence
 	braked   brakes // as they were
@@ -290,6 +291,12 @@ func records(tx *bolt.Tx, p netip.Prefix, fn func(*record) error) error {
 
 // recordsBy is records for who reads of many prefixes.
 func recordsBy(tx *bolt.Tx, lex *lexicon, p netip.Prefix, fn func(*record) error) error {
+	return salvageRecords(tx, lex, p, fn, func(_ netip.Prefix, err error) error { return err })
+}
+
+// salvageRecords is recordsBy for who is told of the records that cannot be read, and
+// goes on.
+func salvageRecords(tx *bolt.Tx, lex *lexicon, p netip.Prefix, fn func(*record) error, broken func(netip.Prefix, error) error) error {
 	first, last := keysOf(p)
 	cursor := tx.Bucket(bucketRecords).Cursor()
 	for key, value := cursor.Seek(first); key != nil && bytes.Compare(key, last) <= 0; key, value = cursor.Next() {
@@ -301,10 +308,12 @@ func recordsBy(tx *bolt.Tx, lex *lexicon, p netip.Prefix, fn func(*record) error
 			continue
 		}
 		r, err := loadRecord(lex, key, value)
-		if err != nil {
-			return err
+		if err == nil {
+			err = fn(r)
+		} else {
+			err = broken(q, err)
 		}
-		if err := fn(r); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -329,13 +338,8 @@ func (c *change) publish() error {
 				}
 				continue
 			}
-			err := recordsBy(c.tx, c.lex, region, func(r *record) error {
-				if r.listed() {
-					after = append(after, r.entry())
-				}
-				return nil
-			})
-			if err != nil {
+			var err error
+			if after, err = c.listedIn(region, after); err != nil {
 				return err
 			}
 		}
@@ -344,6 +348,26 @@ func (c *change) publish() error {
 	}
 	c.dirty = nil
 	return nil
+}
+
+// listedIn adds what the records of a region list.
+func (c *change) listedIn(region netip.Prefix, after []Entry) ([]Entry, error) {
+	err := salvageRecords(c.tx, c.lex, region, func(r *record) error {
+		if r.listed() {
+			after = append(after, r.entry())
+		}
+		return nil
+	}, func(p netip.Prefix, err error) error {
+		if !c.ending {
+			return err
+		}
+		c.log.Error("a record beside what ends is damaged; what is published of it stays", slog.Any("err", err))
+		if e, ok := c.current.Get(p); ok {
+			after = append(after, e)
+		}
+		return nil
+	})
+	return after, err
 }
 
 // holesIn returns the exempt prefixes that matter in the regions.

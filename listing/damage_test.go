@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,21 +99,49 @@ func TestDamagedIndexHarmsNoOther(t *testing.T) {
 	}
 }
 
-// What ends in the neighbourhood of a record that cannot be read cannot be
-// published. That is tried again, after a pause, and keeps nothing else.
+// A record that cannot be read keeps no other from ending in its time, whether it is of
+// a host below that or of the prefix above. Of its own, what was published stays:
+// nobody can tell any more whether that was renewed.
 func TestEndBesideADamagedRecord(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s, log := openLogged(t)
-		s.observe(bounce(1, "192.0.2.0", time.Now()))
-		s.list(time.Now().Add(time.Hour), "192.0.2.0/24", "198.51.100.1", "203.0.113.1")
-		s.spoil("records", func(key, value []byte) ([]byte, []byte) { value[len(value)-1] ^= 1; return key, value })
-		time.Sleep(2 * time.Hour)
-		s.want("192.0.2.0/24")
-		if n := log.lines(); n == 0 || n > 10 {
-			t.Errorf("%d lines were logged in an hour", n)
-		}
-	})
+	for name, test := range map[string]struct {
+		bits byte // of the record that is damaged
+		told string
+		left []string
+	}{
+		"of a host":     {32, "record 192.0.2.0:", nil},
+		"of the prefix": {24, "record 192.0.2.0/24:", []string{"192.0.2.0/24"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, log := openLogged(t)
+				s.observe(bounce(1, "192.0.2.0", time.Now()))
+				s.list(time.Now().Add(time.Hour), "192.0.2.0/24", "198.51.100.1", "203.0.113.1")
+				err := s.DB().Update(func(tx *bolt.Tx) error {
+					b, key := tx.Bucket([]byte("records")), []byte{4, 192, 0, 2, 0, test.bits}
+					value := bytes.Clone(b.Get(key))
+					value[len(value)-1] ^= 1
+					return b.Put(key, value)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					time.Sleep(time.Hour + time.Second)
+					s.want(test.left...)
+				}
+				if n := log.lines(); n == 0 || n > 10 || !strings.Contains(log.text(), test.told) {
+					t.Errorf("%d lines were logged in two hours:\n%s", n, log.text())
+				}
+				v, err := s.Examine()
+				if err != nil || !slices.ContainsFunc(v.Damage, func(d listing.Damage) bool { return strings.Contains(d.String(), test.told) }) {
+					t.Errorf("verify does not name it: %+v %v", v.Damage, err)
+				}
+				s.reopen(eager()).want(test.left...)
+			})
+		})
+	}
 }
 
 // A damaged record does not take the others out of the table of endings, by

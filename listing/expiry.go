@@ -182,6 +182,7 @@ func (w *writer) expire(c *change) error {
 			keys = append(keys, bytes.Clone(key))
 		}
 	}
+	c.ending = true
 	w.due = len(keys) + len(exempt)
 	w.busy = w.due == limit
 	w.alone = w.alone && w.busy

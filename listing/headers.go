@@ -69,6 +69,16 @@ func readHeaderCount(tx *bolt.Tx) (h headerCount, err error) {
 	return h, nil
 }
 
+// headerCount returns what there is of headers, also when that cannot be read and there
+// is none.
+func (c *change) headerCount() (headerCount, error) {
+	h, err := readHeaderCount(c.tx)
+	if first, _ := c.bucket(bucketHeaders).Cursor().First(); err != nil && first == nil {
+		return headerCount{}, nil
+	}
+	return h, err
+}
+
 // headerKey stands in the order of time, in which headers are dropped: the time,
 // then what else there is in the key of the observation.
 func headerKey(k Key, at time.Time, id ID) []byte {
@@ -121,9 +131,9 @@ func (c *change) keepHeader(k Key, o *Observation) error {
 	if bounds.For == 0 || o.Headers == "" {
 		return nil
 	}
-	count, err := readHeaderCount(c.tx)
+	count, err := c.headerCount()
 	if err != nil {
-		c.log.Error("a header is not kept", slog.Any("err", err))
+		c.log.Error("a header is not kept; when those that are there have had their time, others are", slog.Any("err", err))
 		return nil
 	}
 	key := headerKey(k, o.At, o.ID)
@@ -156,6 +166,7 @@ func (c *change) putHeaderCount(count headerCount) error {
 
 // dropHeader takes out a header; value may not be used afterwards.
 func (c *change) dropHeader(count *headerCount, key, value []byte) error {
+	c.wrote = true
 	count.n -= min(count.n, 1)
 	count.bytes -= min(count.bytes, uint64(len(value)))
 	if err := c.bucket(bucketHeaders).Delete(bytes.Clone(key)); err != nil {
@@ -176,11 +187,8 @@ func (c *change) dropHeaderOf(observation []byte) error {
 	if value == nil {
 		return nil
 	}
-	count, err := readHeaderCount(c.tx)
-	if err != nil {
-		return nil //nolint:nilerr // told by who adds to it, and by Verify; the header has its end
-	}
-	if err := c.dropHeader(&count, key, value); err != nil {
+	count, uncounted := c.headerCount()
+	if err := c.dropHeader(&count, key, value); err != nil || uncounted != nil {
 		return err
 	}
 	return c.putHeaderCount(count)
@@ -197,10 +205,7 @@ func (w *writer) pruneHeaders(c *change) error {
 	if !due() {
 		return nil
 	}
-	count, err := readHeaderCount(c.tx)
-	if err != nil {
-		return err
-	}
+	count, uncounted := c.headerCount()
 	for n := 0; n < headerStep && due(); n++ {
 		if err := c.dropHeader(&count, key, value); err != nil {
 			return err
@@ -208,7 +213,12 @@ func (w *writer) pruneHeaders(c *change) error {
 		w.dropped[prunedHeaders]++
 		key, value = cursor.First()
 	}
-	w.more = w.more || due()
+	if w.more = w.more || due(); uncounted != nil {
+		count, uncounted = c.headerCount()
+	}
+	if uncounted != nil {
+		return nil //nolint:nilerr // told by who adds to it, and by Verify; it keeps none from its end
+	}
 	return c.putHeaderCount(count)
 }
 

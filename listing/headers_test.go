@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -194,4 +195,70 @@ func TestHeadersInFiles(t *testing.T) {
 		t.Error(diff)
 	}
 	r.verify()
+}
+
+// A damaged count of headers keeps none of them from its end, is named, and is right
+// again when those are gone that nobody counted.
+func TestDamagedHeaderCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t).reopen(keeping(30*day, 1<<20))
+		for i := range 250 { // more than one step drops
+			s.observe(headed(i, "192.0.2.66", time.Now()))
+		}
+		err := s.DB().Update(func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("meta"))
+			value := slices.Clone(b.Get([]byte("headers")))
+			value[len(value)/2] ^= 4
+			return b.Put([]byte("headers"), value)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.Examine()
+		if err != nil || len(v.Damage) != 1 || !strings.Contains(v.Damage[0].String(), "count of headers") {
+			t.Errorf("verify: %+v %v", v.Damage, err)
+		}
+		if out := s.observe(headed(1000, "192.0.2.67", time.Now())); !out.Listed {
+			t.Errorf("an observation whose header cannot be counted: %+v", out)
+		}
+		s.stop()
+		time.Sleep(31 * day)
+		s = open(t, s.path, keeping(30*day, 1<<20))
+		s.resume() // the clock is right
+		time.Sleep(time.Hour)
+		if v, err := s.Examine(); err != nil || v.Headers != 0 || len(v.Damage) != 0 {
+			t.Errorf("%d headers after their time, %+v %v", v.Headers, v.Damage, err)
+		}
+		s.observe(headed(1001, "192.0.2.68", time.Now()))
+		if got := headersOf(t, s, "192.0.2.68"); len(got) != 1 {
+			t.Errorf("%d headers are kept", len(got))
+		}
+		s.verify()
+	})
+}
+
+// A header goes with its observation, however long headers are kept.
+func TestHeadersGoWithWhatTheyAreOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		settings := keeping(365*day, 1<<20)
+		settings.Retention.Observations = 30 * day
+		s := start(t).reopen(settings)
+		s.observe(headed(1, "192.0.2.66", time.Now()))
+		s.stop()
+		time.Sleep(20 * day)
+		s = open(t, s.path, settings)
+		s.resume() // the clock is right
+		s.observe(headed(2, "192.0.2.67", time.Now()))
+		s.stop()
+		time.Sleep(35 * day)
+		s = open(t, s.path, settings)
+		s.resume()
+		time.Sleep(time.Hour)
+		v, err := s.Examine()
+		if err != nil || v.Observations != 1 || v.Headers != 1 || len(v.Damage) != 0 {
+			t.Errorf("%d observations and %d headers after their time, %+v %v", v.Observations, v.Headers, v.Damage, err)
+		}
+	})
 }

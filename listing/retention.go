@@ -111,7 +111,7 @@ func (w *writer) forget(c *change, k Key) error {
 		old = append(old, bytes.Clone(key))
 	}
 	for _, key := range old {
-		if err := b.Delete(key); err != nil {
+		if err := errors.Join(c.dropHeaderOf(key), b.Delete(key)); err != nil {
 			return fmt.Errorf("drop an old observation of %s: %w", k, err)
 		}
 	}
