@@ -97,7 +97,9 @@ func TestWays(t *testing.T) {
 
 // TestNeverMoved: in no grammar can a client change who is accused: not by what
 // it calls itself, and not by any line that it writes below the relay's. It can
-// at most make the line unreadable, and then nobody is accused.
+// at most make the line unreadable, and then nobody is accused. Nor does it choose
+// for whom its message was; and a client that the sensor does not know accuses
+// nobody.
 func TestNeverMoved(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
@@ -108,7 +110,8 @@ func TestNeverMoved(t *testing.T) {
 	}
 	below := rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom(forged), rapid.SampledFrom([]string{
 		"Received: by relay.example (Postfix) id 1", "Received: (qmail 1 invoked from network)", "Received: from localhost ([127.0.0.1]) by relay.example",
-		"X-Received: from x (x [198.51.100.77]) by relay.example", " (x [198.51.100.77])", "\t[198.51.100.77]", "", "--b", "From nobody", "\x00", "\r",
+		"X-Received: from x (x [198.51.100.77]) by relay.example", "X-Original-To: old@trap.example", "Delivered-To: old@trap.example",
+		"Envelope-To: old@trap.example", "To: old@trap.example", "Received: by relay.example (Postfix) id 1 for <old@trap.example>", " (x [198.51.100.77])", "\t[198.51.100.77]", "", "--b", "From nobody", "\x00", "\r",
 	}), rapid.StringN(0, 60, 200)), 0, 8)
 	// What the servers let through in a HELO; none lets white space through.
 	parts := rapid.SampledFrom([]string{
@@ -125,12 +128,22 @@ func TestNeverMoved(t *testing.T) {
 		g := rapid.SampledFrom(grammars).Draw(rt, "grammar")
 		way := rapid.SampledFrom(ways).Draw(rt, "way")
 		name := helo.Draw(rt, "helo")
-		raw := way.top + in(g.line, name, "192.0.2.66") + strings.Join(below.Draw(rt, "below"), "\n") + "\n\nbody\n"
-		f := j.Judge(evidence.Report{
+		line := strings.ReplaceAll(g.line, "info@trap.example", "jane@mailbox.example")
+		raw := way.top + in(line, name, "192.0.2.66") + strings.Join(below.Draw(rt, "below"), "\n") + "\n\nbody\n"
+		report := evidence.Report{
 			Raw: []byte(raw), Reporter: "local", Received: now, Held: way.client != "", Envelope: evidence.Envelope{Client: addr(way.client)},
-		}, now)
+		}
+		f := j.Judge(report, now)
 		if f.Source.IsValid() && f.Source != addr("192.0.2.66") {
 			rt.Fatalf("source %s", f.Source)
+		}
+		// Whom it was for is told by the relay's line, or by one above it.
+		if f.Source.IsValid() && f.RecipientTrap && strings.Contains(way.top+line, "for <") {
+			rt.Fatal("the client made its message one for a trap")
+		}
+		report.Nobody = true
+		if f := j.Judge(report, now); f.Source.IsValid() {
+			rt.Fatalf("source %s, of a client that is not known", f.Source)
 		}
 		if name == "bounces.example" && !f.Source.IsValid() {
 			rt.Fatal("nobody is accused")
