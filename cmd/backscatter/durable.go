@@ -12,10 +12,15 @@ import (
 
 // writeDurably has fill write beside the file and renames, so that nobody ever
 // sees a part of it under its name; the folder is synced last, so that the rename
-// lasts.
+// lasts. It never takes the place of what is no file, like /dev/null, nor of a link.
 func writeDurably(what, name string, fill func(*os.File) error, options ...renameio.Option) error {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return usageError("%s to %s: that is a folder; name a file in it", what, name)
+	} else if err == nil && !info.Mode().IsRegular() {
+		return usageError("%s to %s: that is no file, and would be replaced by one; name another", what, name)
+	}
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
 	}
 	f, err := renameio.NewPendingFile(name, options...)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -296,10 +296,14 @@ func (a *app) rereadable(name string) (body io.ReadSeeker, done func(), err erro
 		if err != nil {
 			return nil, nil, fmt.Errorf("import: %w", err)
 		}
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		info, err := f.Stat()
+		if err == nil && info.Mode().IsRegular() {
 			return io.NewSectionReader(f, 0, info.Size()), func() { f.Close() }, nil
 		}
 		defer f.Close()
+		if err == nil && info.IsDir() {
+			return nil, nil, usageError("import: %s is a folder; name a file in it", name)
+		}
 		in = f
 	}
 	copied, err := os.CreateTemp("", "backscatter-import-")
