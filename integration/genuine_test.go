@@ -19,7 +19,7 @@ import (
 // must be found, by whatever way their bounces come.
 const (
 	ownTrap       = "192.0.2.10" // our SMTP trap, and the milter's port
-	trapMX        = "192.0.2.25" // Postfix that hands over to us: by LMTP, by a pipe
+	trapMX        = "192.0.2.25" // Postfix that hands over to us: by LMTP, by pipes
 	productionMX  = "192.0.2.26" // the same, with our milter
 	eximHost      = "192.0.2.66"
 	postfixHost   = "192.0.2.67"
@@ -31,7 +31,7 @@ const (
 
 // routes is where the bouncers find the domains of the victims.
 var routes = map[string]string{
-	"trap.example": ownTrap, "lmtp.example": trapMX, "pipe.example": trapMX, "real.example": productionMX,
+	"trap.example": ownTrap, "lmtp.example": trapMX, "pipe.example": trapMX, "remote.example": trapMX, "real.example": productionMX,
 }
 
 // genuineList lists who sent one bounce by each way.
@@ -42,15 +42,17 @@ intake:
   smtp: {listen: "` + ownTrap + `:25", xclient: true}
   lmtp: [{listen: "unix:@DIR@/lmtp"}]
   milter: [{listen: "` + ownTrap + `:7357"}]
+  reports: {listen: "` + ownTrap + `:8443", tls_cert: @DIR@/cert.pem, tls_key: @DIR@/key.pem}
 reporters: [{name: local, relays: [` + trapMX + `/32, ` + productionMX + `/32]}]
-traps: [{domain: trap.example}, {domain: lmtp.example}, {domain: pipe.example}]
+traps: [{domain: trap.example}, {domain: lmtp.example}, {domain: pipe.example}, {domain: remote.example}]
 guarded: [{domains: [real.example], relays: true}]
 policy: {profile: solo, score: 3.9, originals: 4, recipients: 0, span: 0s, listable: [192.0.2.0/24, 198.51.100.0/24]}
 `
 
 // TestGenuineBounces has mail servers of others send misdirected bounces, each
 // by each of the ways by which we take them: our own trap, LMTP and the pipe of a
-// Postfix, and the milter of one that gets real mail.
+// Postfix, a pipe that reports to a list elsewhere, and the milter of one that gets
+// real mail.
 func TestGenuineBounces(t *testing.T) {
 	t.Parallel()
 	postfixPath := peer(t, "postfix", "postfix")
@@ -68,6 +70,7 @@ func TestGenuineBounces(t *testing.T) {
 	dir := shortDir(t)
 	must(t, "chgrp", "postfix", dir) // and so the socket's group
 	must(t, "chmod", "2751", dir)
+	testCA(t, dir, ownTrap)
 	d := startDaemon(t, strings.ReplaceAll(genuineList, "@DIR@", dir))
 	for path, mode := range map[string]string{d.site.dir: "755", d.site.state: "750", filepath.Join(d.site.state, "control.sock"): "660"} {
 		must(t, "chgrp", "nogroup", path) // the pipe's group
@@ -75,6 +78,12 @@ func TestGenuineBounces(t *testing.T) {
 	}
 
 	must(t, "cp", d.site.program, filepath.Join(dir, "backscatter")) // where the pipe's user can get at it
+	key := filepath.Join(dir, "friend", "reporter.key")
+	must(t, "install", "-d", "-o", "nobody", "-g", "nogroup", "-m", "700", filepath.Dir(key))
+	must(t, d.site.program, "reporter", "keygen", key)
+	d.site.must("reporter", "add", "friend", "--key", key+".pub", "--reason", "test")
+	must(t, "cp", filepath.Join(dir, "ca.pem"), filepath.Dir(key))
+	must(t, "chown", "-R", "nobody:nogroup", filepath.Dir(key))
 	startMX(t, postfixPath, d, dir)
 	for _, b := range all {
 		b.start(t, b.path)
@@ -82,7 +91,16 @@ func TestGenuineBounces(t *testing.T) {
 			forge(t, b.host, "victim@"+domain)
 		}
 	}
+	flush := append(remotely(dir), "--flush")
 	for product, b := range all {
+		eventually(t, "all bounces of "+b.host+" are known", func(context.Context) error {
+			if e := explained(t, d, b.host); len(e.Events) < len(routes) {
+				// What could not be sent at once waits for the next message, or for this.
+				r := run(t, exec.Command("runuser", append([]string{"-u", "nobody", "-g", "nogroup", "--"}, flush...)...))
+				return fmt.Errorf("they are %+v; flush: exit code %d\n%s%s", e, r.code, r.stdout, r.stderr)
+			}
+			return nil
+		})
 		e := awaitListed(t, d, b.host, len(routes))
 		var levels []string
 		for _, event := range e.Events {
@@ -92,8 +110,8 @@ func TestGenuineBounces(t *testing.T) {
 			}
 		}
 		slices.Sort(levels)
-		if got := strings.Join(levels, ""); got != "AABB" {
-			t.Errorf("levels of %s: %s, want A by the trap and the milter, B by LMTP and the pipe", product, got)
+		if got := strings.Join(levels, ""); got != "AABBB" {
+			t.Errorf("levels of %s: %s, want A by the trap and the milter, B by LMTP and the pipes", product, got)
 		}
 	}
 
@@ -235,20 +253,31 @@ smtpd_peername_lookup = no
 smtpd_relay_restrictions = permit_auth_destination, reject
 `
 
-// startMX starts our own mail server: for two trap domains it hands over by LMTP
-// and by a pipe, and for a domain with people it asks our milter.
+// startMX starts our own mail server: for three trap domains it hands over by LMTP,
+// by a pipe, and by one to a list elsewhere, and for a domain with people it asks our
+// milter.
 func startMX(t *testing.T, path string, d *daemon, dir string) {
 	t.Helper()
 	launchPostfix(t, path, commonCF+`
 myhostname = mx.real.example
 inet_interfaces = `+trapMX+", "+productionMX+`
-virtual_mailbox_domains = lmtp.example, pipe.example, real.example
-transport_maps = inline:{ {lmtp.example = lmtp:unix:`+dir+`/lmtp}, {pipe.example = backscatter:}, {real.example = discard:} }
+virtual_mailbox_domains = lmtp.example, pipe.example, remote.example, real.example
+transport_maps = inline:{ {lmtp.example = lmtp:unix:`+dir+`/lmtp}, {pipe.example = backscatter:}, {remote.example = friend:}, {real.example = discard:} }
 `, strings.Replace(masterCF, "smtp       inet  n - n -    - smtpd\n", trapMX+`:smtp inet n - n - - smtpd
 `+productionMX+`:smtp inet n - n - - smtpd -o smtpd_milters=inet:`+ownTrap+`:7357 -o milter_default_action=accept
 lmtp        unix - - n - - lmtp
 backscatter unix - n n - - pipe user=nobody:nogroup null_sender= argv=`+dir+`/backscatter report --socket `+filepath.Join(d.site.state, "control.sock")+` --mail-from ${sender} --rcpt ${recipient}
+friend unix - n n - - pipe user=nobody:nogroup null_sender= argv=`+strings.Join(remotely(dir), " ")+` --mail-from ${sender} --rcpt ${recipient}
 `, 1), trapMX+":25")
+}
+
+// remotely is the command by which the mail server reports to a list elsewhere.
+func remotely(dir string) []string {
+	friend := filepath.Join(dir, "friend")
+	return []string{
+		filepath.Join(dir, "backscatter"), "report", "--to", "https://" + ownTrap + ":8443", "--key", filepath.Join(friend, "reporter.key"),
+		"--ca", filepath.Join(friend, "ca.pem"), "--queue", filepath.Join(friend, "queue"),
+	}
 }
 
 // launchPostfix starts a Postfix in folders of its own, and waits until it
