@@ -13,9 +13,11 @@ import (
 
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "policy",
-		Short:   "Print the listing rule in force",
-		Long:    "Print the listing rule in force, in words that can be published (RFC 6471 §2.1.1).",
+		Use:   "policy",
+		Short: "Print the listing rule in force",
+		Long: `Print the listing rule in force, in words that can be published (RFC 6471 §2.1.1):
+the thresholds, what is exempt, the brakes, what new reporters count for, and what is
+kept for how long.`,
 		Example: "  backscatter policy",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -221,6 +221,10 @@ type (
 		Profile string         `json:"profile"`
 		Text    []string       `json:"text"`
 		Policy  listing.Policy `json:"policy"`
+
+		Brakes    listing.Brakes    `json:"brakes"`
+		Probation listing.Probation `json:"probation"`
+		Retention listing.Retention `json:"retention"`
 	}
 	// ReloadResult tells what a reload did.
 	ReloadResult struct {

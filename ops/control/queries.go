@@ -154,8 +154,11 @@ func limitParam(r *http.Request) (int, error) {
 }
 
 func (s *Server) policy(*http.Request) (any, error) {
-	p := s.Store.Settings().Policy
-	return PolicyPage{Profile: p.Profile, Text: p.Text(), Policy: p}, nil
+	now := s.Store.Settings()
+	return PolicyPage{
+		Profile: now.Policy.Profile, Text: now.Text(), Policy: now.Policy,
+		Brakes: now.Brakes, Probation: now.Probation, Retention: now.Retention,
+	}, nil
 }
 
 // export streams one list. An error before the first byte is answered as one;

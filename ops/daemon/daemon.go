@@ -149,7 +149,7 @@ func (d *Daemon) build(c *config.Config, reg *prometheus.Registry) error {
 	})
 	d.web = web.New(web.Options{
 		Lookup:  d.store,
-		Policy:  func() []string { return d.store.Settings().Policy.Text() },
+		Policy:  func() []string { return d.store.Settings().Text() },
 		Origins: d.origins(),
 		List:    &web.List{To: c.HTTP.Poll, Proxies: c.HTTP.Proxies, Zones: d.zones, Snapshot: d.store.Snapshot, Compare: d.store.Compare, Changes: d.store.Changes},
 		Contact: d.contact,
