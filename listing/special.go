@@ -1,6 +1,9 @@
 package listing
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Special is a block of the IANA special-purpose address registries (RFC 6890
 // and its successors), which is never accused and never listed.
@@ -67,4 +70,28 @@ func IsSpecial(addr netip.Addr, listable []netip.Prefix) (Special, bool) {
 		}
 	}
 	return Special{}, false
+}
+
+// SpecialIn returns what tells the special-purpose block that a prefix lies in, or
+// holds a part of, unless a prefix of listable opens all of it. It is made for many.
+func SpecialIn(listable []netip.Prefix) func(netip.Prefix) (Special, bool) {
+	var byOctet [256][]Special // those that an address which begins so can lie in
+	for _, s := range Specials {
+		for octet := range byOctet {
+			first := s.Prefix.Addr().AsSlice()[0]
+			if bits := min(8, s.Prefix.Bits()); byte(octet)>>(8-bits) == first>>(8-bits) {
+				byOctet[octet] = append(byOctet[octet], s)
+			}
+		}
+	}
+	listable = slices.Clone(listable)
+	return func(p netip.Prefix) (Special, bool) {
+		for _, s := range byOctet[p.Addr().AsSlice()[0]] {
+			open := func(l netip.Prefix) bool { return covers(l, p) }
+			if s.Prefix.Overlaps(p) && !slices.ContainsFunc(listable, open) {
+				return s, true
+			}
+		}
+		return Special{}, false
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,21 +63,10 @@ func (m *Mirror) copy(reg prometheus.Registerer, primaries []netip.AddrPort) (so
 // notSpecial returns what refuses special-purpose space, but for what is opened for
 // labs.
 func notSpecial(listable []netip.Prefix) func(netip.Prefix) error {
-	var byOctet [256][]listing.Special // those that an address which begins so can lie in
-	for _, s := range listing.Specials {
-		for octet := range byOctet {
-			first := s.Prefix.Addr().AsSlice()[0]
-			if bits := min(8, s.Prefix.Bits()); byte(octet)>>(8-bits) == first>>(8-bits) {
-				byOctet[octet] = append(byOctet[octet], s)
-			}
-		}
-	}
+	special := listing.SpecialIn(listable)
 	return func(p netip.Prefix) error {
-		for _, s := range byOctet[p.Addr().AsSlice()[0]] {
-			open := func(l netip.Prefix) bool { return l.Bits() <= p.Bits() && l.Contains(p.Addr()) }
-			if s.Prefix.Overlaps(p) && !slices.ContainsFunc(listable, open) {
-				return fmt.Errorf("%s is listed and lies in %s, %s; if that is a lab, open it with policy.listable", p, s.Prefix, s.Name)
-			}
+		if s, ok := special(p); ok {
+			return fmt.Errorf("%s is listed and lies in %s, %s; if that is a lab, open it with policy.listable", p, s.Prefix, s.Name)
 		}
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -50,20 +49,15 @@ func (d *Daemon) forbidden() ([]netip.Prefix, func(netip.Prefix) error, error) {
 }
 
 func forbids(exemptions []listing.Exemption, listable []netip.Prefix) func(netip.Prefix) error {
-	exempt, special := new(bart.Lite), new(bart.Lite)
+	exempt, special := new(bart.Lite), listing.SpecialIn(listable)
 	for _, x := range exemptions {
 		exempt.Insert(x.Prefix)
-	}
-	for _, s := range listing.Specials {
-		special.Insert(s.Prefix)
 	}
 	return func(p netip.Prefix) error {
 		if exempt.OverlapsPrefix(p) {
 			return errors.New("is exempt")
 		}
-		open := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
-		if special.OverlapsPrefix(p) && !slices.ContainsFunc(listable, open) {
-			block, _ := listing.IsSpecial(p.Addr(), nil)
+		if block, ok := special(p); ok {
 			return fmt.Errorf("is in special-purpose space: %s", block.Name)
 		}
 		return nil
