@@ -29,7 +29,7 @@ type Report struct {
 	Held      bool      // the sensor itself held the SMTP session with Envelope.Client: level A
 	Received  time.Time // when the sensor took the message
 	Reporter  string    // name of the enrolled reporter
-	Sensor    string    // smtp, lmtp, milter, report, https
+	Sensor    string    // one of [Sensors]
 
 	// Enrolled is the reporter where it is not one of the judge's [Config]; who
 	// hands the report in has made sure that it is enrolled.

@@ -80,23 +80,27 @@ func holesOf(exempt []Exemption) []netip.Prefix {
 	return disjoint(holes)
 }
 
-// exemption returns what exempts the whole of p. An exemption whose end has
-// come holds until the writer takes it out.
+// exemption returns what exempts the whole of p, the narrowest of several. An
+// exemption whose end has come holds until the writer takes it out.
 func (st *state) exemption(p netip.Prefix) (Exemption, bool) {
 	// Of disjoint prefixes only the last that begins at or before p can hold it.
-	i, found := slices.BinarySearchFunc(st.holes, p, ComparePrefix)
-	if !found {
+	i, exact := slices.BinarySearchFunc(st.holes, p, ComparePrefix)
+	if !exact {
 		i--
 	}
 	if i < 0 || !covers(st.holes[i], p) {
 		return Exemption{}, false
 	}
+	var found Exemption
 	for _, x := range st.exempt {
-		if covers(x.Prefix, p) {
-			return x, true
+		if x.Prefix.Addr().Compare(p.Addr()) > 0 {
+			break
+		}
+		if covers(x.Prefix, p) && (!found.Prefix.IsValid() || x.Prefix.Bits() > found.Prefix.Bits()) {
+			found = x
 		}
 	}
-	return Exemption{}, false
+	return found, found.Prefix.IsValid()
 }
 
 // Exemptions returns all exemptions in the order of their prefixes, the

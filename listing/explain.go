@@ -37,6 +37,7 @@ type Explanation struct {
 	Permanent    bool       `json:"permanent"`
 	Extends      string     `json:"extends,omitempty"`       // what would put the end off
 	Exempt       *Exemption `json:"exempt,omitempty"`        // what keeps it from being published
+	TestPoint    Class      `json:"test_point,omitempty"`    // every zone that carries it lists the address always, for clients to test with
 	Retired      time.Time  `json:"decommissioned,omitzero"` // since when nothing at all is published
 	HeldBack     bool       `json:"held_back,omitempty"`     // evidence would list it; a brake waits for an operator
 	CoveredBy    *Key       `json:"covered_by,omitempty"`    // the wider listing that holds it
@@ -80,7 +81,21 @@ func (s *Store) Explain(addr netip.Addr) (Explanation, error) {
 		return Explanation{}, fmt.Errorf("explain: %w", err)
 	}
 	addr = addr.Unmap().WithZone("")
-	return s.explain(k, addr, netip.PrefixFrom(addr, addr.BitLen()))
+	x, err := s.explain(k, addr, netip.PrefixFrom(addr, addr.BitLen()))
+	if x.Retired.IsZero() { // a list that has ended has none
+		x.TestPoint = testPoint(addr)
+	}
+	return x, err
+}
+
+// testPoint returns the class whose code the address is (RFC 5782 §5), or ClassOther.
+func testPoint(addr netip.Addr) Class {
+	for _, c := range Classes {
+		if addr == netip.AddrFrom4([4]byte{127, 0, 0, byte(c)}) {
+			return c
+		}
+	}
+	return ClassOther
 }
 
 // ExplainKey tells all that is known of a key, which may be a prefix that an
@@ -208,8 +223,12 @@ func decisionOf(tx *bolt.Tx, number uint64) (Decision, bool) {
 // for the audit, and may name any of them.
 func (x Explanation) Public() Explanation {
 	x.Operator, x.Reason = "", ""
-	if x.Exempt != nil {
-		x.Exempt = &Exemption{Prefix: x.Exempt.Prefix, Until: x.Exempt.Until}
+	if was := x.Exempt; was != nil {
+		x.Exempt = &Exemption{Prefix: was.Prefix, Until: was.Until}
+		inSpecial := func(s Special) bool { return was.Reason == s.Name && covers(s.Prefix, was.Prefix) }
+		if was.BuiltIn && slices.ContainsFunc(Specials, inSpecial) { // nobody's secret
+			x.Exempt.Reason, x.Exempt.BuiltIn = was.Reason, true
+		}
 	}
 	if x.Ended != nil {
 		ended := *x.Ended

@@ -109,3 +109,44 @@ func TestPublicTraceCutInAnAddress(t *testing.T) {
 		}
 	}
 }
+
+// Why an address is exempt is told to all where everybody can know it, and to
+// operators else; the codes of the classes are test points.
+func TestExplainExempt(t *testing.T) {
+	t.Parallel()
+	settings := eager()
+	settings.BuiltIn = []listing.Exemption{
+		{Prefix: netip.MustParsePrefix("9.1.1.0/24"), Reason: "relay of a reporter"},
+		{Prefix: netip.MustParsePrefix("10.1.1.0/24"), Reason: "our own"},
+	}
+	s := open(t, t.TempDir()+"/listing.db", settings)
+	for _, c := range []struct {
+		addr, prefix, why, public string
+		point                     listing.Class
+	}{
+		{"9.1.1.1", "9.1.1.0/24", "relay of a reporter", "", 0},
+		{"10.1.1.1", "10.1.1.0/24", "our own", "", 0},
+		{"10.1.2.1", "10.0.0.0/8", "private use (RFC 1918)", "private use (RFC 1918)", 0},
+		{"::1", "::1/128", "loopback (RFC 4291)", "loopback (RFC 4291)", 0},
+		{"127.0.0.1", "127.0.0.0/8", "loopback (RFC 1122)", "loopback (RFC 1122)", 0},
+		{"127.0.0.2", "127.0.0.0/8", "loopback (RFC 1122)", "loopback (RFC 1122)", listing.ClassBounce},
+		{"::ffff:127.0.0.9", "127.0.0.0/8", "loopback (RFC 1122)", "loopback (RFC 1122)", listing.ClassManual},
+		{"127.0.0.8", "127.0.0.0/8", "loopback (RFC 1122)", "loopback (RFC 1122)", 0},
+		{"127.0.1.2", "127.0.0.0/8", "loopback (RFC 1122)", "loopback (RFC 1122)", 0},
+	} {
+		x, err := s.Explain(netip.MustParseAddr(c.addr))
+		if err != nil || x.Exempt == nil || x.Exempt.Prefix.String() != c.prefix || x.Exempt.Reason != c.why {
+			t.Errorf("%s: %+v, %v", c.addr, x.Exempt, err)
+			continue
+		}
+		if got := x.Public().Exempt.Reason; got != c.public || x.TestPoint != c.point || x.Listed {
+			t.Errorf("%s: the public is told %q; test point of %s", c.addr, got, x.TestPoint)
+		}
+	}
+	if _, err := s.Decommission(t.Context(), operator, false); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := s.Explain(netip.MustParseAddr("127.0.0.2")); err != nil || x.TestPoint != listing.ClassOther {
+		t.Errorf("a list that has ended has test points: %+v, %v", x, err)
+	}
+}

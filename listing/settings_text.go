@@ -58,7 +58,7 @@ func (s Settings) keptText() []string {
 	text := fmt.Sprintf("Kept: what was observed of a host for %s after it came and after its last listing ended; who did what, and why, for %s. Never a body; whom it was sent to and its subject only as keyed hashes",
 		words(s.Retention.observations()), words(s.Retention.audit()))
 	if s.Headers.For > 0 {
-		text += fmt.Sprintf("; headers, less local parts of addresses and the subject, for %s", words(s.Headers.For))
+		text += "; headers, less local parts of addresses and the subject, for " + words(s.Headers.For)
 	}
 	return []string{text + "."}
 }

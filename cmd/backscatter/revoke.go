@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"backscatter/evidence"
 	"backscatter/listing"
 	"backscatter/ops/config"
 	"backscatter/ops/control"
@@ -18,7 +20,7 @@ func (a *app) revokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke [--reporter R] [--sensor S] [--event ID] [--since T] --reason WHY",
 		Short: "Withdraw evidence, and what was listed by it",
-		Long: `Withdraw observations: those by a reporter, by a sensor (smtp, report), of an event
+		Long: `Withdraw observations: those by a reporter, by a sensor, of an event
 ('show --all --json' tells their identities), received since a time, or that are
 all of it which is given. They are kept and marked, and never count again.
 
@@ -48,7 +50,7 @@ suspend it too.`,
 	}
 	f.add(cmd.Flags())
 	cmd.Flags().StringVar(&v.Reporter, "reporter", "", "what reporter `R` reported")
-	cmd.Flags().StringVar(&v.Sensor, "sensor", "", "what came by sensor `S`: smtp, report")
+	cmd.Flags().StringVar(&v.Sensor, "sensor", "", "what came by sensor `S`: "+strings.Join(evidence.Sensors, ", "))
 	cmd.Flags().StringVar(&event, "event", "", "the observation with this `ID`")
 	cmd.Flags().StringVar(&since, "since", "", "what was received since `T`: 2026-11-21, 2026-11-21T10:00:00Z, or 24h for so long ago")
 	a.jsonFlag(cmd)

@@ -117,9 +117,14 @@ func showState(b *strings.Builder, e listing.Explanation) {
 	if e.Address.IsValid() {
 		name = e.Address.String()
 	}
-	if !e.Listed {
+	switch {
+	case e.TestPoint != listing.ClassOther:
+		fmt.Fprintf(b, "%s is the test point of class %s, and no host's\n", name, e.TestPoint)
+		fmt.Fprintf(b, "              every zone with that class lists it always, so that clients can\n")
+		fmt.Fprintf(b, "              test whether they reach the list (RFC 5782 section 5)\n")
+	case !e.Listed:
 		fmt.Fprintf(b, "%s is not listed\n", name)
-	} else {
+	default:
 		fmt.Fprintf(b, "%s is listed: %s (%s), by %s\n", name, e.Class, e.Code, source(e.By))
 		until := "permanent"
 		if !e.Permanent {
@@ -135,6 +140,9 @@ func showState(b *strings.Builder, e listing.Explanation) {
 	}
 	if e.Exempt != nil {
 		fmt.Fprintf(b, "exempt        as part of %s%s\n", e.Exempt.Prefix, because(e.Exempt.Reason))
+		if e.Exempt.Reason == "" {
+			fmt.Fprintf(b, "              'show --all' tells why, for operators alone\n")
+		}
 	}
 	if e.Reason != "" {
 		fmt.Fprintf(b, "reason        %s\n", printable(e.Reason))

@@ -260,7 +260,7 @@ func (w *watch) reset() {
 func (w *watch) report() evidence.Report {
 	return evidence.Report{
 		Raw: w.raw, Truncated: w.truncated, Held: true, Received: now().UTC(),
-		Reporter: w.milter.options.Reporter, Sensor: "milter",
+		Reporter: w.milter.options.Reporter, Sensor: evidence.SensorMilter,
 		Envelope: evidence.Envelope{
 			Client: w.client, HELO: w.helo, PTR: w.ptr, MailFrom: w.from, MailFromKnown: true, Recipients: w.recipients,
 		},

@@ -197,11 +197,11 @@ func (s *session) report(tx *transaction) evidence.Report {
 		Nobody:   tx.nobody,
 		Received: now().UTC(), // the sensor's one reading of the clock for this report
 		Reporter: s.smtp.options.Reporter,
-		Sensor:   "smtp",
+		Sensor:   evidence.SensorSMTP,
 	}
 	r.Envelope.Recipients = slices.Clone(tx.recipients)
 	if s.smtp.options.LMTP { // the client is the mail server that held the session
-		r.Held, r.Sensor = false, "lmtp"
+		r.Held, r.Sensor = false, evidence.SensorLMTP
 		r.Envelope.Client, r.Envelope.HELO, r.Envelope.PTR = netip.Addr{}, "", ""
 	}
 	return r

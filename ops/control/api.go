@@ -129,7 +129,7 @@ func (r ReportRequest) HasEnvelope() bool {
 // request says when.
 func (r ReportRequest) Report(now time.Time) evidence.Report {
 	out := evidence.Report{
-		Truncated: r.Truncated, Hearsay: r.Hearsay, Received: now, Reporter: r.Reporter, Sensor: "report",
+		Truncated: r.Truncated, Hearsay: r.Hearsay, Received: now, Reporter: r.Reporter, Sensor: evidence.SensorReport,
 		Envelope: evidence.Envelope{Client: r.Client, HELO: r.HELO, PTR: r.PTR, Recipients: r.Recipients, MailFromKnown: r.MailFrom != nil},
 	}
 	if r.MailFrom != nil {

@@ -426,7 +426,7 @@ func (s *Server) submit(ctx context.Context, body []byte, reporter *listing.Enro
 func reportOf(item intake.Item, reporter *evidence.Reporter, now time.Time) evidence.Report {
 	r := evidence.Report{
 		Raw: item.Raw, Truncated: item.Truncated, Envelope: item.Envelope, Hearsay: item.Hearsay,
-		Received: item.Received, Reporter: reporter.Name, Sensor: "https", Enrolled: reporter,
+		Received: item.Received, Reporter: reporter.Name, Sensor: evidence.SensorHTTPS, Enrolled: reporter,
 	}
 	if r.Received.IsZero() {
 		r.Received = now
