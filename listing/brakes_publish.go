@@ -45,24 +45,24 @@ func (c *change) mayPublish() error {
 	if c.ordered || bounds.Endings == 0 || max(len(c.removed), len(c.added)) <= limit {
 		return nil
 	}
-	stay := sameKeys(c.removed, c.added)
-	held := &heldError{gone: len(c.removed) - stay, come: len(c.added) - stay, list: int(c.meta.Entries)}
+	// What an exemption left of a prefix has not come, nor has what is whole again gone.
+	held := &heldError{gone: len(c.removed) - inside(c.removed, c.added), come: len(c.added) - inside(c.added, c.removed), list: int(c.meta.Entries)}
 	if max(held.gone, held.come) <= limit {
 		return nil
 	}
 	return held
 }
 
-// sameKeys counts the entries of two sorted lists that are about the same.
-func sameKeys(a, b []Entry) (n int) {
-	for len(a) > 0 && len(b) > 0 {
-		switch order := compareEntries(a[0], b[0]); {
-		case order < 0:
-			a = a[1:]
-		case order > 0:
-			b = b[1:]
-		default:
-			n, a, b = n+1, a[1:], b[1:]
+// inside counts the entries of a list that lie in one of another, both sorted and
+// without overlaps.
+func inside(inner, outer []Entry) (n int) {
+	var last Entry // that begins no later
+	for _, e := range inner {
+		for len(outer) > 0 && compareEntries(outer[0], e) <= 0 {
+			last, outer = outer[0], outer[1:]
+		}
+		if last.Prefix.IsValid() && covers(last.Prefix, e.Prefix) {
+			n++
 		}
 	}
 	return n

@@ -355,3 +355,24 @@ func (r *running) keys(n int) func(func(listing.Key) bool) {
 		}
 	}
 }
+
+// A prefix of which an exemption leaves many pieces is one listing still, and when it
+// is whole again.
+func TestPiecesAreNotCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, filepath.Join(t.TempDir(), "listing.db"), braked())
+		s.list(time.Time{}, "20.1.1.0/24")
+		var all []netip.Prefix
+		for n := range 60 {
+			all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{20, 1, 1, byte(4*n + 1)}), 32))
+		}
+		s.exempt(true, time.Now().Add(time.Hour), all...)
+		if n := s.Snapshot().Len(); n <= 100 {
+			t.Errorf("%d pieces", n)
+		}
+		time.Sleep(2 * time.Hour)
+		s.want("20.1.1.0/24")
+		s.verify()
+	})
+}

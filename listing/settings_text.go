@@ -42,7 +42,7 @@ func (b Brakes) text() (lines []string) {
 	if b.Endings > 0 {
 		lines = append(lines, fmt.Sprintf("Brake on publication: %s come or go at once only by an operator's order.", beyond(b.Endings, b.EndingsShare, "listings")))
 	}
-	return append(lines, fmt.Sprintf("Widest: nothing wider than an IPv4 /%d or an IPv6 /%d is listed, by nobody.", MinBits4, MinBits6))
+	return append(lines, fmt.Sprintf("Widest: nothing wider than an IPv4 /%d or an IPv6 /%d is ever listed, by operators neither.", MinBits4, MinBits6))
 }
 
 func (p Probation) text() []string {

@@ -25,7 +25,7 @@ func TestSettingsText(t *testing.T) {
 		"Exempt: special-purpose addresses (RFC 6890), those of this server and of its reporters' mail servers, and what an operator exempts, such as large shared providers. What they send is observed, and not listed.",
 		"Brake on listing: after more than 50 new listings by evidence, or 1 % of the list if that is more, within an hour, evidence lists nothing new before an operator has looked.",
 		"Brake on publication: more than 100 listings, or 50 % of the list if that is more, come or go at once only by an operator's order.",
-		"Widest: nothing wider than an IPv4 /24 or an IPv6 /48 is listed, by nobody.",
+		"Widest: nothing wider than an IPv4 /24 or an IPv6 /48 is ever listed, by operators neither.",
 		"New reporters: what one reports counts for 25 % of its weight for 30 days, or until 2 other organisations had reported 3 of the hosts that it reported.",
 		"Kept: what was observed of a host for 365 days after it came and after its last listing ended; who did what, and why, for 730 days. Never a body; whom it was sent to and its subject only as keyed hashes.",
 	}

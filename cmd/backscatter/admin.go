@@ -50,7 +50,8 @@ func (a *app) reloadCommand() *cobra.Command {
 		Short: "Have the daemon read its configuration anew",
 		Long: `Have the daemon read its configuration anew. Either all of the new configuration
 is taken over, or, when something is wrong with it or a change needs a restart,
-nothing is, and the error says what.`,
+nothing is, and the error says what. Only exemptions by which half the list would go
+or come wait for an operator; that is told, and 'status' shows it.`,
 		Example: "  backscatter reload",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -29,7 +29,8 @@ with --show, it prints all exemptions, those that are built in included
 an address or prefix a line, or a MISP warning list of type cidr, whose name is the
 reason if no other is given. Such exemptions are marked as observe-only, and last
 for ever unless --for says otherwise; they take the place of no exemption that an
-operator set by hand. Whatever is wrong in a file is told by its line, and then
+operator set by hand, and hide no half of the list: what is that large is an operator's own
+word, without --import. Whatever is wrong in a file is told by its line, and then
 nothing is changed.`,
 		Example: `  backscatter exempt 203.0.113.0/24 --reason "our own customers' relays" --permanent
   backscatter exempt 203.0.113.0/24 --remove --reason "they have left"

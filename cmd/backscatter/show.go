@@ -181,7 +181,11 @@ func because(reason string) string {
 
 // showRule prints each threshold with what was wanted and found.
 func showRule(b *strings.Builder, d listing.Decision, when string) {
-	fmt.Fprintf(b, "\nthe rule %s (profile %s)\n", when, d.Profile)
+	eased := ""
+	if d.Relapse {
+		eased = "; less wanted after a removal"
+	}
+	fmt.Fprintf(b, "\nthe rule %s (profile %s%s)\n", when, d.Profile, eased)
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, t := range d.Thresholds {
 		met := "not met"
