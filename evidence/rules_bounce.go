@@ -141,7 +141,8 @@ var bounceRules = []rule{
 	{"pmdf", bounce, fingerprint, "PMDF", all(text("this report relates to a message you sent"))},
 	{"groups-facebook", bounce, mark, "Facebook", all(from("facebook"))},
 	{"ses-json", bounce, decisive, "Amazon SES", all(text(`"notificationtype":"bounce"`, `"notificationtype": "bounce"`,
-		`"eventtype":"bounce"`, `"eventtype": "bounce"`), text(`"bouncedrecipients"`))},
+		`"eventtype":"bounce"`, `"eventtype": "bounce"`, `\"notificationtype\":\"bounce\"`, `\"eventtype\":\"bounce\"`),
+		text(`"bouncedrecipients"`, `\"bouncedrecipients\"`))}, // as it is, or within an SNS message
 	{
 		"ses", bounce, fingerprint, "Amazon SES",
 		all(text("an error occurred while trying to deliver the mail to the following recipients")),

@@ -31,6 +31,9 @@ func TestShapes(t *testing.T) {
 		{"the original without a status, from a gateway", "other", "", gateway + "Subject: Loipe\n\nTamo puri nobody@mx.example" + quotedOriginal},
 		{"Exchange in any language", "bounce", "exchange-resolver", gateway + "Subject: Loipe\n\nTamo puri nobody@mx.example\nRESOLVER.ADR.RecipNotFound; velu\n"},
 		{"Domino in any language", "bounce", "domino-directory", gateway + "Subject: Loipe\n\nTamo nobody (nobody@mx.example) not listed in Domino Directory\n"},
+		{"SES", "bounce", "ses-json", "From: SES <no-reply@mx.example>\nSubject: Notification\n\n{\"notificationType\":\"Bounce\",\"bounce\":{\"bouncedRecipients\":[{\"emailAddress\":\"nobody@mx.example\"}]}}\n"},
+		{"SES, by SNS", "bounce", "ses-json", "From: SNS <no-reply@mx.example>\nSubject: Notification\n\n{\n\"Message\" : \"{\\\"notificationType\\\":\\\"Bounce\\\",\\\"bounce\\\":{\\\"bouncedRecipients\\\":[]}}\"\n}\n--\nIf you wish to stop receiving notifications, visit the link below to unsubscribe: https://sns.mx.example/\n"},
+		{"SES, of a delivery", "other", "", "From: SES <no-reply@mx.example>\nSubject: Notification\n\n{\"notificationType\":\"Delivery\",\"delivery\":{\"recipients\":[\"nobody@mx.example\"]}}\n"},
 		{"a machine's alert", "other", "", "Return-Path: <>\nFrom: CI <ci@mx.example>\nAuto-Submitted: auto-generated\nSubject: Build 550 failed\n\nExpected: 550 5.1.1 <a@b.example> user unknown. Delivery failed permanently.\n"},
 
 		{"an answer in a language that nobody here reads", "autoreply", "null-answer", person + "Subject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo puri sela.\n"},
