@@ -213,7 +213,7 @@ func (c *checker) begin(line []byte) error {
 // worth the haste.
 func (c *checker) take(text []byte) error {
 	for len(text) > 0 {
-		if c.format == IP4Set && !c.common {
+		if (c.format == IP4Set || c.format == Plain) && !c.common { // seed4 of no class is that of Plain
 			n, taken := readHosts(c.some[:], text)
 			c.hosts(seed4(c.class), c.some[:n])
 			c.number += n

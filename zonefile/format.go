@@ -108,8 +108,9 @@ type Output struct {
 // WriteAll writes several files in one walk over the snapshot.
 func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
 	writers := make([]*writer, len(outputs))
+	free := &spare{}
 	for i, o := range outputs {
-		w := &writer{List: l, buf: bufio.NewWriterSize(o.To, 1<<16), format: o.Format}
+		w := &writer{List: l, buf: bufio.NewWriterSize(o.To, 1<<16), format: o.Format, spare: free}
 		newBody, ok := bodies[o.Format]
 		if !ok {
 			return nil, fmt.Errorf("write format %q: not known", o.Format)
@@ -198,6 +199,7 @@ type writer struct {
 	format Format
 	stats  Stats
 	line   []byte // reused
+	spare  *spare // of all files that are written together
 	err    error
 }
 

@@ -104,12 +104,37 @@ type group struct {
 // last one, of groups of which there may be thousands.
 const pieceHosts = 1 << 12
 
-func (g *group) add(host uint32) {
+// spare is the pieces that hold nothing any more: what one part of a file leaves, the
+// next fills. Of millions of hosts there is so one copy at a time.
+type spare struct{ free [][]uint32 }
+
+// piece returns one for so many hosts at least, which is empty.
+func (s *spare) piece(n int) []uint32 {
+	last := len(s.free) - 1
+	if n < pieceHosts || last < 0 {
+		return make([]uint32, 0, min(n, pieceHosts))
+	}
+	piece := s.free[last]
+	s.free = s.free[:last]
+	return piece
+}
+
+// take takes back what a group has.
+func (s *spare) take(g *group) {
+	for _, piece := range append(g.pieces, g.last) {
+		if cap(piece) == pieceHosts {
+			s.free = append(s.free, piece[:0])
+		}
+	}
+	g.pieces, g.last = nil, nil
+}
+
+func (g *group) add(host uint32, from *spare) {
 	if len(g.last) == cap(g.last) {
 		if len(g.last) > 0 {
 			g.pieces = append(g.pieces, g.last)
 		}
-		g.last = make([]uint32, 0, min(max(2*cap(g.last), 16), pieceHosts))
+		g.last = from.piece(max(2*cap(g.last), 16))
 	}
 	g.last = append(g.last, host)
 }
@@ -152,7 +177,7 @@ func (b *ip4setBody) hosts(some []listing.Host, told []*carried) bool {
 			g = b.group(told[h.Told].entry)
 			b.told[h.Told] = g
 		}
-		g.add(h.Addr)
+		g.add(h.Addr, b.spare)
 	}
 	return true
 }
@@ -185,6 +210,7 @@ func (b *ip4setBody) end() {
 		if !b.lines(g) {
 			return
 		}
+		b.spare.take(g)
 	}
 	for _, e := range b.nets {
 		b.stats.Entries++
@@ -375,7 +401,7 @@ func (b *combinedBody) end() {
 	b.maxRange(b.widest) // for all sections: a later one could only make it smaller
 	for _, s := range sections(Combined, b.Zone) {
 		b.text(s.line())
-		part := &writer{List: b.List, buf: b.buf, format: s.format}
+		part := &writer{List: b.List, buf: b.buf, format: s.format, spare: b.spare}
 		part.Zone = s.zone
 		if s.format == IP4Set {
 			part.body = &ip4setBody{writer: part}
