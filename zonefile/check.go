@@ -298,7 +298,7 @@ func readCode(code []byte) (listing.Class, bool) {
 
 // name counts an address or a prefix.
 func (c *checker) name(text []byte, class listing.Class) error {
-	if addr, n, ok := parseOctets(string(text)); ok && n == 4 { // by far the most
+	if addr, n, ok := parseOctets(text); ok && n == 4 { // by far the most
 		var v4 [4]byte
 		binary.BigEndian.PutUint32(v4[:], addr)
 		return c.prefix(netip.PrefixFrom(netip.AddrFrom4(v4), 32), class)
@@ -314,17 +314,24 @@ func (c *checker) name(text []byte, class listing.Class) error {
 	return c.prefix(p, class)
 }
 
-// object reads a line of JSON lines.
+// object reads a line of JSON lines, which begins as we write it.
 func (c *checker) object(line []byte) error {
-	var e jsonEntry
-	if err := json.Unmarshal(line, &e); err != nil {
-		return err
+	var values [3][]byte
+	rest, ok := line, json.Valid(line)
+	for i, key := range []string{`{"prefix":"`, `,"class":"`, `,"code":"`} {
+		if ok {
+			rest, ok = bytes.CutPrefix(rest, []byte(key))
+			values[i], rest, _ = bytes.Cut(rest, []byte(`"`))
+		}
 	}
-	class, known := readCode([]byte(e.Code))
-	if !known || class.String() != e.Class {
-		return fmt.Errorf("class %q and code %q: do not belong together", e.Class, e.Code)
+	if !ok {
+		return fmt.Errorf("%q: no listing", line)
 	}
-	return c.name([]byte(e.Prefix), class)
+	class, known := readCode(values[2])
+	if !known || class.String() != string(values[1]) {
+		return fmt.Errorf("class %q and code %q: do not belong together", values[1], values[2])
+	}
+	return c.name(bytes.TrimSuffix(values[0], []byte("/32")), class) // of a host
 }
 
 func (c *checker) prefix(p netip.Prefix, class listing.Class) error {

@@ -178,7 +178,7 @@ func (r *copyReader) handOn() {
 
 // line takes any line.
 func (r *copyReader) line(line []byte) error {
-	if host, n, ok := parseOctets(string(line)); ok && n == 4 {
+	if host, n, ok := parseOctets(line); ok && n == 4 {
 		return r.host(host)
 	}
 	switch {

@@ -160,14 +160,19 @@ func parseRange(text string) (first, last uint32, err error) {
 func openBits(n int) uint32 { return uint32(uint64(1)<<(32-8*n) - 1) }
 
 // parseOctets reads one to four octets, the first as the highest.
-func parseOctets(text string) (value uint32, n int, ok bool) {
-	for part := range strings.SplitSeq(text, ".") {
-		v, ok := octet(part)
+func parseOctets[T string | []byte](text T) (value uint32, n int, ok bool) {
+	for begin := 0; begin <= len(text); {
+		end := begin
+		for end < len(text) && text[end] != '.' {
+			end++
+		}
+		v, ok := octet(text[begin:end])
 		if !ok || n == 4 {
 			return 0, 0, false
 		}
 		value |= uint32(v) << (24 - 8*n)
 		n++
+		begin = end + 1
 	}
 	return value, n, true
 }
