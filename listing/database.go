@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -127,5 +128,10 @@ func (d *database) Close() error {
 	if d.spoilt.Load() {
 		return nil
 	}
-	return guard(d.db.Close)
+	err := guard(d.db.Close)
+	// A child that was just forked holds the lock, too, until it runs its program: who
+	// opens the file next is not to find it locked.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return err
 }
