@@ -46,6 +46,10 @@ func (s *Snapshot) walk4(p netip.Prefix, hosts func([]Host) bool, other func(Ent
 // its prefix.
 func (s *Snapshot) Told(told uint32) Entry { return s.entry(netip.Prefix{}, told) }
 
+// Tellings returns how many numbers there are: those of hosts are below it, and others may
+// be there that no host has any more.
+func (s *Snapshot) Tellings() int { return len(s.table) }
+
 // hostRun is the hosts that are not handed on yet: with millions of them, a call for
 // each would be most of the time that all takes.
 type hostRun struct {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/netip"
 
 	"backscatter/listing"
@@ -61,7 +62,7 @@ func (l List) tallies(parts []section) []tally {
 	}
 	if len(parts) == 1 && parts[0].format == IP4Set { // by far the most are hosts
 		t := want[0]
-		l.walk(func(some []listing.Host, told []*carried) bool {
+		l.walk(func(some []listing.Host, told []carried) bool {
 			t.entries += len(some)
 			t.names += len(some)
 			sum := t.sum
@@ -154,11 +155,11 @@ func seed(half uint64, bits int, class listing.Class) uint64 {
 	return mix(mix(half) + uint64(bits)<<8 + uint64(class))
 }
 
-// mix is the finalizer of SplitMix64.
+// mix has each bit of a number change about half of those of its result: it folds the
+// product with an odd number that has no pattern, as wyhash does.
 func mix(h uint64) uint64 {
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
+	high, low := bits.Mul64(h^0xbf58476d1ce4e5b9, 0x94d049bb133111eb)
+	return high ^ low
 }
 
 // checker understands the lines that our own writers write, and no others.

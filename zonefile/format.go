@@ -142,7 +142,7 @@ func (l List) WriteAll(outputs ...Output) ([]Stats, error) {
 // walkInto hands the writers what the zone carries. When one of them fails, all is
 // for nothing, and it ends.
 func (l List) walkInto(writers []*writer) {
-	l.walk(func(some []listing.Host, told []*carried) bool {
+	l.walk(func(some []listing.Host, told []carried) bool {
 		for _, w := range writers {
 			if !w.body.hosts(some, told) {
 				return false
@@ -174,7 +174,7 @@ const useNote = "for use on mail with a null sender (MAIL FROM:<>) only"
 // they are walked over, and its entry report whether to go on.
 type body interface {
 	begin()
-	hosts(some []listing.Host, told []*carried) bool
+	hosts(some []listing.Host, told []carried) bool
 	entry(e listing.Entry) bool
 	end()
 }
@@ -204,7 +204,7 @@ type writer struct {
 }
 
 // hosts hands hosts on as any other entries, for the bodies that make no difference.
-func (w *writer) hosts(some []listing.Host, told []*carried) bool {
+func (w *writer) hosts(some []listing.Host, told []carried) bool {
 	for _, h := range some {
 		e := told[h.Told].entry
 		e.Prefix = hostPrefix(h.Addr)

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -214,7 +214,10 @@ func (p *Publisher) Publish(now time.Time) (Publication, error) { return p.publi
 
 // Accept publishes as Publish does, however much came or went: an operator has
 // looked at it.
-func (p *Publisher) Accept(now time.Time) (Publication, error) { return p.publishWith(now, 0) }
+func (p *Publisher) Accept(now time.Time) (Publication, error) {
+	defer p.Tidy()
+	return p.publishWith(now, 0)
+}
 
 func (p *Publisher) publishWith(now time.Time, brake float64) (Publication, error) {
 	p.mu.Lock()
@@ -278,11 +281,13 @@ func (p *Publisher) publish(what published, brake float64, now time.Time) (done 
 }
 
 // manyEntries is of how many a publication leaves so much memory behind that it is
-// given back at once: else the next one comes on top of it.
+// collected at once: else the next one comes on top of it. It is not given back to the
+// system, which would have to hand it out again page by page a minute later.
 const manyEntries = 1 << 18
 
-// Tidy gives back what publications leave, which takes a while: the files whose places
-// were taken, and memory. Run does it by itself, once the new ones are in force.
+// Tidy gives back what calls of Publish leave, which takes a while: the files whose
+// places were taken, and memory. Run and Accept do it by themselves, once the new ones
+// are in force.
 func (p *Publisher) Tidy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -294,6 +299,6 @@ func (p *Publisher) Tidy() {
 	}
 	p.former = nil
 	if s := p.last.snapshot; s != nil && s.Len() >= manyEntries {
-		debug.FreeOSMemory()
+		runtime.GC()
 	}
 }

@@ -129,14 +129,12 @@ func (s *spare) take(g *group) {
 	g.pieces, g.last = nil, nil
 }
 
-func (g *group) add(host uint32, from *spare) {
-	if len(g.last) == cap(g.last) {
-		if len(g.last) > 0 {
-			g.pieces = append(g.pieces, g.last)
-		}
-		g.last = from.piece(max(2*cap(g.last), 16))
+// grow makes room for another host.
+func (g *group) grow(from *spare) {
+	if len(g.last) > 0 {
+		g.pieces = append(g.pieces, g.last)
 	}
-	g.last = append(g.last, host)
+	g.last = from.piece(max(2*cap(g.last), 16))
 }
 
 // ip4setBody writes IPv4 for rbldnsd. Hosts stand as bare addresses, since some
@@ -149,7 +147,7 @@ type ip4setBody struct {
 
 	whole  bool // a file of its own, and not a part of one
 	groups map[groupKey]*group
-	told   []*group // by the number of what hosts tell, as far as it was asked for
+	told   []*group // by the number of what hosts tell
 	nets   []listing.Entry
 	widest int
 }
@@ -167,9 +165,9 @@ func (b *ip4setBody) entry(e listing.Entry) bool {
 	return true
 }
 
-func (b *ip4setBody) hosts(some []listing.Host, told []*carried) bool {
-	for len(b.told) < len(told) {
-		b.told = append(b.told, nil)
+func (b *ip4setBody) hosts(some []listing.Host, told []carried) bool {
+	if b.told == nil {
+		b.told = make([]*group, len(told))
 	}
 	for _, h := range some {
 		g := b.told[h.Told]
@@ -177,7 +175,12 @@ func (b *ip4setBody) hosts(some []listing.Host, told []*carried) bool {
 			g = b.group(told[h.Told].entry)
 			b.told[h.Told] = g
 		}
-		g.add(h.Addr, b.spare)
+		if len(g.last) == cap(g.last) {
+			g.grow(b.spare)
+		}
+		n := len(g.last)
+		g.last = g.last[:n+1]
+		g.last[n] = h.Addr
 	}
 	return true
 }

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 )
@@ -76,7 +77,11 @@ func (b *behind) readOn(p []byte) (int, error) {
 	case err != nil:
 		return 0, fmt.Errorf("it is not written whole: %w", err)
 	case more > 0:
-		return b.file.Read(p[:min(int64(len(p)), more)])
+		n, err := b.file.Read(p[:min(int64(len(p)), more)])
+		if errors.Is(err, io.EOF) {
+			err = errors.New("has fewer bytes than were written")
+		}
+		return n, err
 	}
 	var one [1]byte
 	n, err := b.file.Read(one[:])

@@ -92,7 +92,7 @@ func TestReadBehindWriter(t *testing.T) {
 		r := open(t, "one")
 		r.Reach(7)
 		r.End(nil)
-		if got, err := io.ReadAll(r); string(got) != "one" || err != nil {
+		if got, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "fewer bytes than were written") {
 			t.Errorf("read %q, %v", got, err)
 		}
 	})

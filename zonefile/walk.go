@@ -9,17 +9,11 @@ import (
 // walk goes over what the zone carries, as it shows it, until a function says no.
 // IPv4 hosts come some at once, with what the zone makes of what they tell, by its
 // number.
-func (l List) walk(hosts func(some []listing.Host, told []*carried) bool, other func(listing.Entry) bool) {
-	var told []*carried // as far as it was asked for
+func (l List) walk(hosts func(some []listing.Host, told []carried) bool, other func(listing.Entry) bool) {
+	told, all := l.told()
 	l.Snapshot.Walk(func(some []listing.Host) bool {
-		all := some[0].Addr>>8 > testNet4 || some[len(some)-1].Addr>>8 < testNet4
-		for _, h := range some {
-			if int(h.Told) >= len(told) || told[h.Told] == nil {
-				told = l.ask(told, h.Told)
-			}
-			all = all && told[h.Told].yes
-		}
-		if !all {
+		near := some[0].Addr>>8 <= testNet4 && some[len(some)-1].Addr>>8 >= testNet4
+		if near || !all {
 			some = slices.DeleteFunc(some, func(h listing.Host) bool { return !told[h.Told].yes || h.Addr>>8 == testNet4 })
 		}
 		return len(some) == 0 || hosts(some, told)
@@ -29,14 +23,16 @@ func (l List) walk(hosts func(some []listing.Host, told []*carried) bool, other 
 	})
 }
 
-func (l List) ask(told []*carried, number uint32) []*carried {
-	for uint32(len(told)) <= number {
-		told = append(told, nil)
+// told returns what the zone makes of all that hosts tell, and whether it carries all.
+func (l List) told() (told []carried, all bool) {
+	told, all = make([]carried, l.Snapshot.Tellings()), true
+	for i := range told {
+		e := l.Snapshot.Told(uint32(i))
+		e.Class = e.ClassIn(l.Zone.Classes)
+		told[i] = carried{yes: e.Class != listing.ClassOther, entry: e, seed: seed4(e.Class)}
+		all = all && told[i].yes
 	}
-	e := l.Snapshot.Told(number)
-	e.Class = e.ClassIn(l.Zone.Classes)
-	told[number] = &carried{yes: e.Class != listing.ClassOther, entry: e, seed: seed4(e.Class)}
-	return told
+	return told, all
 }
 
 // testNet4 is what the addresses of testNet begin with.
