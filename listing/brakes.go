@@ -186,12 +186,12 @@ func (c *change) mayList(k Key) (bool, error) {
 		return true, nil
 	}
 	if b.Frozen.IsZero() {
-		limit, within := c.mostBegun()
-		if within {
+		limit, within := c.beginOne()
+		if within == "" {
 			return true, nil
 		}
 		b.Frozen, b.Limit = c.now, limit
-		why := fmt.Sprintf("automatic listing is frozen: more than %d new listings by evidence within an hour", limit)
+		why := fmt.Sprintf("automatic listing is frozen: more than %d new listings by evidence %s", limit, within)
 		c.log.Error("a brake is on; 'backscatter resume' lifts it", slog.String("why", why))
 		c.note(AuditEntry{Action: ActionBrake, By: Actor{UID: -1, Name: actorEvidence}, Reason: why})
 	}
@@ -207,22 +207,22 @@ func (c *change) mayList(k Key) (bool, error) {
 	return false, nil
 }
 
-// mostBegun counts a listing by evidence that begins, and tells whether it is within
-// the bound for an hour, and that for what is published at once.
-func (c *change) mostBegun() (limit int, within bool) {
+// beginOne counts a listing by evidence that begins, or tells which bound it would
+// pass: that for an hour, or that for what is published at once.
+func (c *change) beginOne() (limit int, within string) {
 	bounds, recent := c.settings.Brakes, &c.brakes.Recent
-	if limit = bounds.endings(c.meta.Entries); bounds.Endings > 0 && c.begun >= limit {
-		return limit, false
-	}
 	recent.at(c.now)
-	if limit = bound(bounds.Listings, bounds.ListingsShare, c.meta.Entries); bounds.Listings > 0 {
-		if int(recent.sum()) >= limit {
-			return limit, false
-		}
+	if limit = bound(bounds.Listings, bounds.ListingsShare, c.meta.Entries); bounds.Listings > 0 && int(recent.sum()) >= limit {
+		return limit, "within an hour"
+	}
+	if limit = bounds.endings(c.meta.Entries); bounds.Endings > 0 && c.begun >= limit {
+		return limit, "at once"
+	}
+	if bounds.Listings > 0 {
 		recent.counts[recent.slot()]++
 	}
 	c.begun++
-	return limit, true
+	return 0, ""
 }
 
 // surveyLimit bounds the entries of the index that one step of a survey looks
@@ -234,8 +234,10 @@ type survey struct {
 	next  []byte    // where it goes on; nil: it begins
 	until time.Time // it counts what is due by then
 	due   int       // listings found that would come or go
-	left  *state    // exemptions that do not end by then; nil: not asked for yet
 	idle  bool      // nothing at all is due
+
+	sorted     bool           // the others are known
+	ends, left []netip.Prefix // what is exempt, by whether that ends by then; without overlaps
 }
 
 // mayEnd reports whether what is due may be ended, up to w.cleared. It looks
@@ -253,8 +255,8 @@ func (w *writer) mayEnd(at time.Time) bool {
 	if w.state.brakes.Cleared.After(w.cleared) {
 		w.cleared = w.state.brakes.Cleared
 	}
-	if w.cleared.After(at) {
-		w.cleared = at // the clock was set back
+	if w.cleared.After(at) { // the clock was set back, and what was looked at by it is another thing
+		w.cleared = time.Time{}
 	}
 	if w.survey.next == nil || w.survey.until.After(at) {
 		w.survey = survey{until: at}
@@ -306,7 +308,7 @@ func (w *writer) look(tx *bolt.Tx, few, limit int) error {
 			w.survey.next = bytes.Clone(key)
 			return nil
 		}
-		found, err := w.moves(tx, lex, key, limit-w.survey.due)
+		found, err := w.dueBy(tx, lex, key, limit-w.survey.due+1)
 		if err != nil {
 			return err
 		}
@@ -344,6 +346,9 @@ type BrakeStatus struct {
 	JumpedFrom time.Time `json:"clock_jumped_from,omitzero"`
 	Believed   time.Time `json:"clock_believed,omitzero"` // when the clock is believed without an operator's word
 }
+
+// Extent says how much would change by what the configuration exempts.
+func (b *BrakeStatus) Extent() string { return (&heldError{b.Gone, b.Come, b.Of}).String() }
 
 func (b *brakes) status() BrakeStatus {
 	out := BrakeStatus{

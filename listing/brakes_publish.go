@@ -5,20 +5,27 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// What is published passes one place, whatever makes it: time, evidence, an
-// exemption that begins or ends, a configuration at a start or a reload, or an
-// order. Only what an operator ordered, and so saw the extent of, may make more
-// listings come or go than the bound on endings.
+// Only what an operator ordered, and so saw the extent of, may make more listings come
+// or go at once than the bound on endings. Each of the ways in which they do otherwise
+// is counted before it is gone, by listing and not by the pieces that exemptions leave
+// of one:
 //
-// What would, and was not ordered, is not done. What has its time waits for the
-// brake on expiry, which looks ahead so that no part of it is done either; what
-// the configuration exempts stays as it was, and waits for the brake on
-// publication; imports of exemptions and relays are refused.
+//   - What evidence would list beyond its bounds is held back, key by key: see
+//     [change.mayList]. What was reported is stored all the same.
+//   - What has its time, exemptions included, is looked for ahead: see
+//     [writer.mayEnd]. All of it waits, or none.
+//   - Exemptions that are imported, or relays, are refused; those of the configuration
+//     wait: see [change.exemptionsChanged].
+//
+// A zone that the configuration has carry other classes is none of these: what is
+// listed stays listed.
 
 // ErrBrake is why a change that nobody ordered in so many words is not made.
 var ErrBrake = errors.New("it waits for an operator")
@@ -26,46 +33,102 @@ var ErrBrake = errors.New("it waits for an operator")
 // heldError is a publication that was not made.
 type heldError struct{ gone, come, list int }
 
-// Error says how large it would have been.
-func (e *heldError) Error() string {
-	return fmt.Sprintf("%d of %d listings would go and %d come, all at once: %s", e.gone, e.list, e.come, ErrBrake)
+// String says how large it would have been.
+func (e *heldError) String() string {
+	var parts []string
+	if e.gone > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d listings would go", e.gone, e.list))
+	}
+	if e.come > 0 {
+		parts = append(parts, fmt.Sprintf("%d would come back", e.come))
+	}
+	return strings.Join(parts, " and ") + " at once"
 }
+
+// Error says so, and who can let it.
+func (e *heldError) Error() string { return e.String() + ": " + ErrBrake.Error() }
 
 // Unwrap returns what callers branch on.
 func (e *heldError) Unwrap() error { return ErrBrake }
 
+// advice is what to do when that is meant: an operator's own word on exemptions is
+// not braked.
+func (e *heldError) advice() string {
+	const own = "if that is meant, exempt %s by your own word ('backscatter exempt @FILE'), then order this again"
+	if e.come > e.gone {
+		return fmt.Sprintf(own+", and lift that ('backscatter exempt --remove @FILE')", "what would come back")
+	}
+	return fmt.Sprintf(own, "the prefixes")
+}
+
 // endings is how many listings may come or go at once without an operator's order.
 func (b Brakes) endings(list uint64) int { return bound(b.Endings, b.EndingsShare, list) }
 
-// mayPublish is the place that every publication passes, before the list is as it
-// says.
-func (c *change) mayPublish() error {
+// mayExempt counts what changes by other exemptions in some prefixes, when that was
+// not ordered.
+func (c *change) mayExempt(prefixes, before []netip.Prefix) error {
 	bounds := c.settings.Brakes
-	limit := bounds.endings(c.meta.Entries)
-	if c.ordered || bounds.Endings == 0 || max(len(c.removed), len(c.added)) <= limit {
+	if c.ordered || bounds.Endings == 0 {
 		return nil
 	}
-	// What an exemption left of a prefix has not come, nor has what is whole again gone.
-	held := &heldError{gone: len(c.removed) - inside(c.removed, c.added), come: len(c.added) - inside(c.added, c.removed), list: int(c.meta.Entries)}
-	if max(held.gone, held.come) <= limit {
+	var all moves
+	for _, region := range Regions(slices.Clone(prefixes), c.widest) {
+		if err := all.count(c.tx, c.lex, region, before, c.holes); err != nil {
+			return err
+		}
+	}
+	if max(all.gone, all.come) <= bounds.endings(c.meta.Entries) {
 		return nil
 	}
-	return held
+	return &heldError{gone: all.gone, come: all.come, list: int(c.meta.Entries)}
 }
 
-// inside counts the entries of a list that lie in one of another, both sorted and
-// without overlaps.
-func inside(inner, outer []Entry) (n int) {
-	var last Entry // that begins no later
-	for _, e := range inner {
-		for len(outer) > 0 && compareEntries(outer[0], e) <= 0 {
-			last, outer = outer[0], outer[1:]
+// moves is how many listings go and come: each counts once, however many pieces of
+// it are published, and while any is, it is there.
+type moves struct {
+	gone, come int
+	enough     int // that came; 0: all are counted
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("enough")
+
+// count adds what other exemptions change inside a region.
+func (m *moves) count(tx *bolt.Tx, lex *lexicon, region netip.Prefix, before, after []netip.Prefix) error {
+	var top netip.Prefix // the newest listing that no other covers
+	err := recordsBy(tx, lex, region, func(r *record) error {
+		p := r.Key.Prefix()
+		if !r.listed() || top.IsValid() && covers(top, p) {
+			return nil
 		}
-		if last.Prefix.IsValid() && covers(last.Prefix, e.Prefix) {
-			n++
+		top = p
+		switch was, is := hidden(p, before), hidden(p, after); {
+		case is && !was:
+			m.gone++
+		case was && !is:
+			if m.come++; m.come == m.enough {
+				return errEnough
+			}
 		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
 	}
-	return n
+	return err
+}
+
+// hidden reports whether holes, sorted and without overlaps, leave nothing of p.
+func hidden(p netip.Prefix, holes []netip.Prefix) bool {
+	i, exact := slices.BinarySearchFunc(holes, p, ComparePrefix)
+	if exact || i > 0 && covers(holes[i-1], p) {
+		return true
+	}
+	n := i
+	for n < len(holes) && covers(p, holes[n]) {
+		n++
+	}
+	return n > i && len(subtract(nil, p, holes[i:n])) == 0
 }
 
 // stall puts the brake on expiry, for what would have come or gone.
@@ -88,7 +151,7 @@ func (e *heldError) withhold(c *change, o Order) {
 		return
 	}
 	b.Withheld = c.now
-	why := fmt.Sprintf("what the configuration exempts waits: %d of %d listings would go and %d come at once", e.gone, e.list, e.come)
+	why := "what the configuration exempts waits: " + e.String()
 	c.log.Error("a brake is on; 'backscatter resume' lifts it", slog.String("why", why))
 	c.note(AuditEntry{Action: ActionBrake, By: o.By, Reason: why})
 }
@@ -96,54 +159,57 @@ func (e *heldError) withhold(c *change, o Order) {
 // publish lifts the brake on publication.
 func (b *brakes) publish() { b.Withheld, b.Gone, b.Come, b.Of = time.Time{}, 0, 0, 0 }
 
-// moves returns how many listings go or come by what an entry of the index is
-// about, and no more than it takes to know that they are more than most.
-func (w *writer) moves(tx *bolt.Tx, lex *lexicon, key []byte, most int) (int, error) {
+// dueBy returns how many listings go or come by what an entry of the index is about,
+// and no more than are enough to know.
+func (w *writer) dueBy(tx *bolt.Tx, lex *lexicon, key []byte, enough int) (int, error) {
 	entry, ok := wakeOf(key)
-	if ok && entry.kind == wakeExemption {
-		return w.comeBack(tx, lex, entry.p, most)
-	}
 	if !ok {
 		return 0, nil
 	}
-	r, err := indexed(tx, lex, entry)
-	switch {
-	case errors.Is(err, ErrDamaged): // that is told when its time has come
-		return 0, nil
-	case err != nil || r == nil:
-		return 0, err
+	n, err := 0, error(nil)
+	if entry.kind == wakeExemption {
+		n, err = w.comeBack(tx, lex, entry.p, enough)
+	} else if wide, _ := widest(tx, &w.state.meta.Widths, entry.p); wide == entry.p && !hidden(entry.p, w.state.holes) { // else it is not published
+		n, err = w.goes(tx, lex, entry)
 	}
-	if at := w.survey.until; r.listed() && !r.until().IsZero() && !r.until().After(at) {
-		return 1, nil
-	}
-	return 0, nil
-}
-
-// errEnough ends a walk.
-var errEnough = errors.New("enough")
-
-// comeBack counts what an exemption hides that ends, and none of those that do not.
-func (w *writer) comeBack(tx *bolt.Tx, lex *lexicon, p netip.Prefix, most int) (n int, err error) {
-	if w.survey.left == nil {
-		w.survey.left = new(state)
-		for _, x := range w.state.exempt {
-			if x.BuiltIn || x.Active(w.survey.until) {
-				w.survey.left.exempt = append(w.survey.left.exempt, x)
-			}
-		}
-		w.survey.left.findHoles()
-	}
-	err = recordsBy(tx, lex, p, func(r *record) error {
-		if _, exempt := w.survey.left.exemption(r.Key.Prefix()); exempt || !r.listed() {
-			return nil
-		}
-		if n++; n > most {
-			return errEnough
-		}
-		return nil
-	})
-	if errors.Is(err, errEnough) || errors.Is(err, ErrDamaged) { // that is told when its time has come
+	if errors.Is(err, ErrDamaged) { // that is told when its time has come
 		err = nil
 	}
 	return n, err
+}
+
+// goes counts a listing that ends.
+func (w *writer) goes(tx *bolt.Tx, lex *lexicon, entry wake) (int, error) {
+	r, err := indexed(tx, lex, entry)
+	if err != nil || r == nil || !r.listed() || r.until().IsZero() || r.until().After(w.survey.until) {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// comeBack counts what an exemption hides that ends, and none of those that do not. What
+// ends in a wider one that ends too counts there.
+func (w *writer) comeBack(tx *bolt.Tx, lex *lexicon, p netip.Prefix, enough int) (int, error) {
+	s := &w.survey
+	if !s.sorted {
+		s.sorted = true
+		var ends, stay []Exemption
+		for _, x := range w.state.exempt {
+			if x.BuiltIn || x.Active(s.until) {
+				stay = append(stay, x)
+			} else {
+				ends = append(ends, x)
+			}
+		}
+		s.ends, s.left = holesOf(ends), holesOf(stay)
+	}
+	if _, outermost := slices.BinarySearchFunc(s.ends, p, ComparePrefix); !outermost {
+		return 0, nil
+	}
+	if wide, ok := widest(tx, &w.state.meta.Widths, p); ok {
+		p = wide
+	}
+	m := moves{enough: enough}
+	err := m.count(tx, lex, p, w.state.holes, s.left)
+	return m.come, err
 }

@@ -290,7 +290,7 @@ func TestEvidenceAtOnceIsBraked(t *testing.T) {
 			}
 		})
 	}
-	const together = 30 // they share the second transaction
+	const together = 30 // they share the transaction that waits
 	send(together)
 	<-began
 	for n := range together {
@@ -301,14 +301,32 @@ func TestEvidenceAtOnceIsBraked(t *testing.T) {
 	}
 	close(wait)
 	sent.Wait()
-	if st := s.status(); st.Listings > 20 || st.Brakes.Frozen.IsZero() || st.Brakes.Limit != 10 || st.Listings+st.Brakes.Held != together+1 {
+	if st := s.status(); st.Listings != 10 || st.Brakes.Frozen.IsZero() || st.Brakes.Limit != 10 || st.Brakes.Held != together+1-10 {
 		t.Errorf("%d are listed, brakes %+v", st.Listings, st.Brakes)
+	}
+	if why := s.why(listing.ActionBrake); len(why) != 1 || !strings.HasSuffix(why[0], "more than 10 new listings by evidence at once") {
+		t.Errorf("the audit tells %q", why)
 	}
 	s.resume()
 	if n := s.Snapshot().Len(); n != together+1 {
 		t.Errorf("%d are listed", n)
 	}
 	s.verify()
+}
+
+// why returns the reasons that the audit has for an action.
+func (r *running) why(action string) (out []string) {
+	r.t.Helper()
+	page, err := r.Audit(listing.AuditFilter{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, a := range page {
+		if a.Action == action {
+			out = append(out, a.Reason)
+		}
+	}
+	return out
 }
 
 // The state of the brakes is read as programs wrote it that had none on publication.

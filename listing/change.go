@@ -51,7 +51,7 @@ type change struct {
 	cut    bool // the published settings changed: new sequence, journal begins anew
 	stale  bool // the table of endings must be made anew
 
-	ordered  bool   // an operator asked for what it publishes, and so knows how much that is
+	ordered  bool   // an operator asked for what it exempts, and so knows how much that is
 	ending   bool   // what has had its time, which waits for no damaged record beside it
 	released bool   // an operator lets evidence list, whatever the brakes say
 	begun    int    // listings by evidence
@@ -272,9 +272,12 @@ func covering(tx *bolt.Tx, widths *widths, p netip.Prefix) (*record, error) {
 	return nil, nil //nolint:nilnil // nothing covers it
 }
 
-// widest is what [Regions] asks for: the widest record that covers p.
-func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) {
-	if r, err := c.covering(p); err == nil && r != nil {
+// widest is what [Regions] asks for.
+func (c *change) widest(p netip.Prefix) (netip.Prefix, bool) { return widest(c.tx, &c.meta.Widths, p) }
+
+// widest returns the widest record that covers p, or could.
+func widest(tx *bolt.Tx, widths *widths, p netip.Prefix) (netip.Prefix, bool) {
+	if r, err := covering(tx, widths, p); err == nil && r != nil {
 		return r.Key.Prefix(), true
 	}
 	// An exemption can be narrower than a /64 that is listed.
@@ -384,9 +387,6 @@ func (c *change) holesIn(regions []netip.Prefix) []netip.Prefix {
 // but the commit is done after it.
 func (c *change) finish() error {
 	if err := c.publish(); err != nil {
-		return err
-	}
-	if err := c.mayPublish(); err != nil {
 		return err
 	}
 	if len(c.removed)+len(c.added) > 0 || c.cut {

@@ -23,7 +23,8 @@ const (
 )
 
 // watchClock looks whether the clock jumped since it was looked at last. It writes
-// only when it did, when it is believed again, and every [stampEvery].
+// only when it did, when it is believed again, when an operator let things end by a clock that
+// was ahead, and every [stampEvery].
 func (w *writer) watchClock(at time.Time) {
 	b := &w.state.brakes
 	last := cmp.Or(w.looked, b.Seen)
@@ -34,7 +35,7 @@ func (w *writer) watchClock(at time.Time) {
 
 // noted reports whether there is nothing to note of the clock.
 func (b *brakes) noted(last, now time.Time) bool {
-	return !jumped(last, now) && !b.believedAgain(now) && now.Sub(b.Seen).Abs() < stampEvery
+	return !jumped(last, now) && !b.believedAgain(now) && !b.Cleared.After(now) && now.Sub(b.Seen).Abs() < stampEvery
 }
 
 func jumped(last, now time.Time) bool { return !last.IsZero() && now.Sub(last).Abs() > jumpLimit }
@@ -69,6 +70,9 @@ func (c *change) noteClock(last time.Time) error {
 		c.note(AuditEntry{Action: ActionBrake, By: Actor{UID: -1, Name: actorWriter}, Reason: why})
 	case b.believedAgain(c.now):
 		b.Jumped, b.Believed = time.Time{}, time.Time{}
+	}
+	if b.Cleared.After(c.now) { // an operator let what was over by a clock that was wrong
+		b.Cleared = time.Time{}
 	}
 	b.Seen = c.now
 	return nil

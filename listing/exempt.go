@@ -175,11 +175,16 @@ func (c *change) exemptAll(list []Exemption) (skipped []Problem, err error) {
 	return skipped, nil
 }
 
-// exemptionsChanged has what is published in the prefixes looked at again.
+// exemptionsChanged has what is published in the prefixes looked at again, if no more
+// changes by that than may.
 func (c *change) exemptionsChanged(prefixes []netip.Prefix) error {
 	c.wrote, c.stale = true, true
 	c.dirty = append(c.dirty, prefixes...)
-	return c.readExemptions(c.tx)
+	before := c.holes
+	if err := c.readExemptions(c.tx); err != nil {
+		return err
+	}
+	return c.mayExempt(prefixes, before)
 }
 
 func (c *change) putExemption(x *Exemption) error {

@@ -97,9 +97,6 @@ func (w *writer) refreshEvery() time.Duration { return max(w.settings.Load().Hor
 func (w *writer) regular(step task) bool {
 	w.dropped = make(map[string]int)
 	_, err := w.transact(step.fn)
-	if held, ok := errors.AsType[*heldError](err); ok {
-		return w.regular(task{"put the brake on expiry", held.stall})
-	}
 	if err != nil && !errors.Is(err, ErrUnavailable) { // that was told by who closed the file
 		w.log.Error("a regular task of the store failed", slog.String("task", step.name), slog.Any("err", err))
 	}
@@ -167,10 +164,9 @@ func (w *writer) expire(c *change) error {
 	var keys, exempt [][]byte
 	cursor := c.bucket(bucketExpiry).Cursor()
 	for key, value := cursor.First(); key != nil && len(keys)+len(exempt) < limit; key, value = cursor.Next() {
-		if !isDue(key, c.now) || !isDue(key, w.cleared) || c.ordered && !isDue(key, c.brakes.Cleared) {
+		if !isDue(key, c.now) || !isDue(key, w.cleared) {
 			break
 		}
-		c.ordered = isDue(key, c.brakes.Cleared) // an operator let it end
 		// The key alone tells what to look at, and the record whether its time has
 		// come: a damaged entry is as good as another.
 		if err := openValue(key, value, indexVersion).finish(); err != nil {

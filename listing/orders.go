@@ -79,8 +79,8 @@ func (s *Store) order(ctx context.Context, name string, o Order, items int, fn f
 	if _, refused := errors.AsType[*RefusedError](err); refused {
 		return Result{DryRun: o.DryRun}, err // which says what was refused
 	}
-	if errors.Is(err, ErrBrake) {
-		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w; nothing was changed; if that is meant, exempt the prefixes by your own word ('backscatter exempt @FILE'), not by an import", name, err)
+	if held, ok := errors.AsType[*heldError](err); ok {
+		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w; nothing was changed; %s", name, err, held.advice())
 	}
 	if err != nil {
 		return Result{DryRun: o.DryRun}, fmt.Errorf("%s: %w", name, err)

@@ -91,7 +91,7 @@ func printStanding(b *strings.Builder, st listing.Status) {
 // printBrakes says which brakes are on, and what to do.
 func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 	if !on.Frozen.IsZero() {
-		fmt.Fprintf(b, "brake         automatic listing is frozen since %s: more than %d new listings in an hour; %d are held back\n",
+		fmt.Fprintf(b, "brake         automatic listing is frozen since %s: more than %d new listings in an hour, or at once; %d are held back\n",
 			stamp(on.Frozen), on.Limit, on.Held)
 		fmt.Fprintf(b, "              look at what 'backscatter resume --dry-run' would list, then resume\n")
 	} else if on.Held > 0 {
@@ -102,8 +102,7 @@ func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 		fmt.Fprintf(b, "              look at the clock, and at what 'backscatter exempt' prints; 'backscatter resume' lets them\n")
 	}
 	if !on.Withheld.IsZero() {
-		fmt.Fprintf(b, "brake         what the configuration exempts waits since %s: %d of %d listings would go and %d come at once\n",
-			stamp(on.Withheld), on.Gone, on.Of, on.Come)
+		fmt.Fprintf(b, "brake         what the configuration exempts waits since %s: %s\n", stamp(on.Withheld), on.Extent())
 		fmt.Fprintf(b, "              mend it and reload, or let it: 'backscatter resume', with --dry-run first\n")
 	}
 	if !on.Jumped.IsZero() {
