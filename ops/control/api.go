@@ -303,6 +303,8 @@ func statusOf(err error) (int, string) {
 	switch {
 	case errors.As(err, &own): // such as a reload that needs a restart
 		return cmp.Or(own.Status, http.StatusConflict), own.Code
+	case errors.Is(err, errTryAgain): // whatever kept a report from being stored
+		return http.StatusServiceUnavailable, CodeTryAgain
 	case errors.Is(err, listing.ErrNotListed):
 		return http.StatusNotFound, CodeNotListed
 	case errors.Is(err, listing.ErrNotExempt), errors.Is(err, listing.ErrReporter), errors.Is(err, listing.ErrNoObservation):
@@ -311,7 +313,7 @@ func statusOf(err error) (int, string) {
 		return http.StatusConflict, CodeConflict
 	case errors.Is(err, listing.ErrNoReason), errors.Is(err, listing.ErrKey), errors.Is(err, listing.ErrPrefix), errors.Is(err, listing.ErrFuture), errors.Is(err, errBadRequest):
 		return http.StatusBadRequest, CodeBadRequest
-	case errors.Is(err, listing.ErrUnavailable), errors.Is(err, listing.ErrClosed), errors.Is(err, errTryAgain):
+	case errors.Is(err, listing.ErrUnavailable), errors.Is(err, listing.ErrClosed):
 		return http.StatusServiceUnavailable, CodeTryAgain
 	case errors.As(err, &refused): // for another reason, such as an end that is past
 		return http.StatusConflict, CodeConflict

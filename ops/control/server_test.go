@@ -147,11 +147,12 @@ func TestReport(t *testing.T) {
 	}
 
 	// What could not be stored is to be sent again.
-	f.sink.err = errors.New("the disk is full")
-	_, err = f.client.Report(t.Context(), control.ReportRequest{}, nil)
-	var refused *control.Error
-	if !errors.As(err, &refused) || refused.Code != control.CodeTryAgain || !strings.Contains(refused.Message, "the disk is full") {
-		t.Error(err)
+	for _, f.sink.err = range []error{errors.New("the disk is full"), listing.ErrUnavailable, listing.ErrBrake, listing.ErrKey} {
+		_, err = f.client.Report(t.Context(), control.ReportRequest{}, nil)
+		var refused *control.Error
+		if !errors.As(err, &refused) || refused.Code != control.CodeTryAgain || !strings.Contains(refused.Message, f.sink.err.Error()) {
+			t.Error(err)
+		}
 	}
 }
 
