@@ -6,66 +6,86 @@ import (
 )
 
 // form is how a host writes who connected, word by word behind "from". In each
-// word "A" is the address, and "*" what the client or its name servers say. A
-// form whose last word ends in "*" goes on with what the client says; behind any
-// other come comments or the next clause.
+// word "A" is the address, "P" the looked-up name, perhaps behind an ident, and
+// "*" what else the client or its name servers say. A form whose last word ends
+// in "*" goes on with what the client says; behind any other come comments or the
+// next clause.
 type form struct {
 	words    []string
-	comments int // that it takes
+	comments int    // that it takes
+	by       string // the hosts that say who they are and write it
 	alone    bool
+	final    bool // no other form is looked for
 }
 
-// forms are all the forms that are known. What a client calls itself fits each
-// "*", so a line that it made to look like another fits both.
+// forms are the forms that are known. What a client calls itself fits each "*",
+// and so does the name that its own name servers give it: a line that it made to
+// look like another fits both.
 var forms = []form{
+	// from PTR (HELO HELO) (ident@ADDR): qmail, Yahoo, Zimbra. It comes
+	// first: where the HELO is a literal, the line has the next form, too, with a
+	// comment behind it that no host writes.
+	{words: []string{"*", "(helo", "*)", "(A)"}, comments: 2, final: true},
+	{words: []string{"*", "(helo", "*)", "(*@A)"}, comments: 2, final: true},
+	{words: []string{"*", "(ehlo", "*)", "(A)"}, comments: 2, final: true},
+	{words: []string{"*", "(ehlo", "*)", "(*@A)"}, comments: 2, final: true},
+	{words: []string{"*", "(lhlo", "*)", "(A)"}, comments: 2, final: true},
 	// from HELO (PTR [ADDR]), from HELO (IDENT:user@PTR [ADDR] (may be forged)):
 	// Postfix, Sendmail, most others.
-	{words: []string{"*", "(*", "[A])"}, comments: 1},
-	{words: []string{"*", "(*", "[A]", "(may*"}, comments: 1},
-	{words: []string{"*", "(*", "[A]", "(as*"}, comments: 1},
-	{words: []string{"(*", "[A])"}, comments: 1},
+	{words: []string{"*", "(P", "[A])"}, comments: 1},
+	{words: []string{"*", "(P", "[A]", "(may*"}, comments: 1},
+	{words: []string{"*", "(P", "[A]", "(as*"}, comments: 1},
+	{words: []string{"*", "(P[A])"}, comments: 1},
+	{words: []string{"(P", "[A])"}, comments: 1},
+	// from HELO ("port 1234"@PTR [ADDR]): PMDF.
+	{words: []string{"*", `("port`, "P", "[A])"}, comments: 1},
 	// from HELO ([ADDR]), from HELO (ADDR), from HELO (user@[ADDR]): Sendmail,
 	// Exchange, and qmail and Exim where they have no HELO, or none but the PTR.
-	{words: []string{"*", "(A)"}, comments: 1},
+	{words: []string{"*", "(A)"}, comments: 1, by: "Exim CommuniGate"},
 	{words: []string{"*", "(*@A)"}, comments: 1},
 	{words: []string{"*", "([A]", "(may*"}, comments: 1},
 	{words: []string{"*", "([A]", "rdns", "failed)"}, comments: 1},
 	// from PTR ([ADDR]:port helo=HELO ident=user): Exim.
-	{words: []string{"*", "([A]", "helo=*"}, comments: 1},
-	{words: []string{"*", "([A]", "ident=*"}, comments: 1},
+	{words: []string{"*", "([A]", "helo=*"}, comments: 1, by: "Exim"},
+	{words: []string{"*", "([A]", "ident=*"}, comments: 1, by: "Exim"},
 	// from [ADDR] (port=25025 helo=HELO ident=user): Exim, without a PTR.
-	{words: []string{"[A]", "(helo=*"}, comments: 1},
-	{words: []string{"[A]", "(port=*"}, comments: 1},
-	{words: []string{"[A]", "(ident=*"}, comments: 1},
+	{words: []string{"[A]", "(helo=*"}, comments: 1, by: "Exim"},
+	{words: []string{"[A]", "(port=*"}, comments: 1, by: "Exim"},
+	{words: []string{"[A]", "(ident=*"}, comments: 1, by: "Exim"},
 	// from HELO (PTR) [ADDR]: Exim, when they differ, by a setting of Debian's.
-	{words: []string{"*", "(*)", "[A]"}, comments: 1},
+	{words: []string{"*", "(*)", "[A]"}, comments: 1, by: "Exim"},
 	// from [ADDR] (account user HELO HELO), from HELO ([ADDR] verified): CommuniGate.
-	{words: []string{"[A]", "(helo", "*"}, comments: 1},
-	{words: []string{"[A]", "(ehlo", "*"}, comments: 1},
-	{words: []string{"[A]", "(account", "*"}, comments: 1},
-	{words: []string{"*", "([A]", "verified)"}, comments: 1},
-	// from PTR (HELO HELO) (ident@ADDR): qmail, Yahoo, Zimbra.
-	{words: []string{"*", "(helo", "*)", "(A)"}, comments: 2},
-	{words: []string{"*", "(helo", "*)", "(*@A)"}, comments: 2},
-	{words: []string{"*", "(ehlo", "*)", "(A)"}, comments: 2},
-	{words: []string{"*", "(ehlo", "*)", "(*@A)"}, comments: 2},
-	{words: []string{"*", "(lhlo", "*)", "(A)"}, comments: 2},
+	{words: []string{"[A]", "(helo", "*"}, comments: 1, by: "CommuniGate"},
+	{words: []string{"[A]", "(ehlo", "*"}, comments: 1, by: "CommuniGate"},
+	{words: []string{"[A]", "(account", "*"}, comments: 1, by: "CommuniGate"},
+	{words: []string{"*", "([A]", "verified)"}, comments: 1, by: "CommuniGate"},
 	// from PTR ([ADDR]:port "EHLO HELO"): ZMailer, Mirapoint.
 	{words: []string{"*", "([A]", `"helo`, "*"}, comments: 1},
 	{words: []string{"*", "([A]", `"ehlo`, "*"}, comments: 1},
 	// from HELO [ADDR]: IMail.
 	{words: []string{"*", "[A]"}},
-	// from [ADDR]: where there is no HELO, or none but the address (see connection).
-	{words: []string{"[A]"}, alone: true},
+	// from [ADDR]: where there is no HELO, or none but the address (see written).
+	{words: []string{"[A]"}, by: "Exim CommuniGate", alone: true},
+}
+
+// written reports whether the host can have written the form. One that says who
+// it is (see hostOf) writes its own forms alone; any other can have written
+// them all, but for a literal alone, which may be a HELO: outside mail transport,
+// from a web page or in a fetch, there is none.
+func (f *form) written(host string, local bool) bool {
+	if host != "" {
+		return strings.Contains(f.by, host)
+	}
+	return !f.alone || local
 }
 
 // maxForm is more words than any form has, with the word behind it.
 const maxForm = 8
 
 // connection reads the "from" clause, whose tokens are from. claimed tells that
-// the HELO stands in a comment; literal that the host writes the address of a
-// client without a name in the place of the name.
-func (r *Received) connection(value string, from []token, claimed, literal bool) {
+// the HELO stands in a comment; host is the one that wrote the line, if it says
+// so.
+func (r *Received) connection(value string, from []token, claimed bool, host string) {
 	words := firstWords(value)
 	if len(words) == 0 || !strings.EqualFold(words[0], "from") {
 		return
@@ -73,8 +93,7 @@ func (r *Received) connection(value string, from []token, claimed, literal bool)
 	words = words[1:]
 	for i := range forms {
 		f := &forms[i]
-		// A web page, or a fetch, has no HELO.
-		if f.alone && !literal && !r.Local {
+		if !f.written(host, r.Local) {
 			continue
 		}
 		addr, ptr, ok := f.read(words)
@@ -88,6 +107,9 @@ func (r *Received) connection(value string, from []token, claimed, literal bool)
 		r.Addr = addr
 		if ptr != "" {
 			r.PTR = ptr
+		}
+		if f.final {
+			break
 		}
 	}
 	if r.Addr.IsValid() && r.PTR == "" && claimed { // Exim and qmail put the looked-up name first
@@ -116,7 +138,9 @@ func firstWords(value string) []string {
 
 // read returns the address and the looked-up name, if the words have this form.
 func (f *form) read(words []string) (addr netip.Addr, ptr string, ok bool) {
-	if len(words) <= len(f.words) {
+	// A first word that opens a comment is a claim that the client has closed
+	// further on, or not.
+	if len(words) <= len(f.words) || f.words[0] == "*" && words[0][0] == '(' {
 		return addr, "", false
 	}
 	for i, pattern := range f.words {
@@ -127,8 +151,10 @@ func (f *form) read(words []string) (addr netip.Addr, ptr string, ok bool) {
 		if found.IsValid() {
 			addr = found
 		}
-		if pattern == "(*" {
-			ptr = name(words[i][max(1, strings.LastIndexByte(words[i], '@')+1):])
+		if strings.Contains(pattern, "P") {
+			looked := strings.TrimPrefix(words[i], "(")
+			looked, _, _ = strings.Cut(looked[strings.LastIndexByte(looked, '@')+1:], "[")
+			ptr = name(looked)
 		}
 	}
 	last := f.words[len(f.words)-1]
@@ -141,22 +167,21 @@ func (f *form) read(words []string) (addr netip.Addr, ptr string, ok bool) {
 // address in it.
 func fits(pattern, word string) (netip.Addr, bool) {
 	before, behind, isAddr := strings.Cut(pattern, "A")
+	claim := strings.IndexAny(before, "*P")
 	if !isAddr {
-		before, behind, isClaim := strings.Cut(pattern, "*")
-		if !isClaim {
+		if claim < 0 {
 			return netip.Addr{}, strings.EqualFold(word, pattern)
 		}
-		if pattern == "(*" && claims(word) {
-			return netip.Addr{}, false
-		}
+		before, behind := pattern[:claim], pattern[claim+1:]
 		return netip.Addr{}, len(word) >= len(before)+len(behind) &&
 			strings.EqualFold(word[:len(before)], before) && strings.HasSuffix(word, behind)
 	}
-	if at := strings.LastIndexByte(word, '@'); before == "(*@" {
-		if at < 0 || word[0] != '(' {
+	if claim >= 0 { // what follows the claim comes last in the word
+		start := strings.LastIndex(word, before[claim+1:])
+		if start < claim || word[:claim] != before[:claim] {
 			return netip.Addr{}, false
 		}
-		before, word = "", word[at+1:]
+		before, word = before[claim+1:], word[start:]
 	}
 	text, ok := strings.CutPrefix(withoutPort(word), before)
 	if !ok {
@@ -169,18 +194,6 @@ func fits(pattern, word string) (netip.Addr, bool) {
 		text = strings.TrimSuffix(open, "]")
 	}
 	return literalAddr(text)
-}
-
-// claims reports whether a comment begins with what tells a HELO or an ident, and
-// not with a looked-up name.
-func claims(word string) bool {
-	word = strings.ToLower(word[:min(len(word), 10)])
-	for _, sign := range []string{"(helo=", "(ident=", "(port=", "(account"} {
-		if strings.HasPrefix(word, sign) {
-			return true
-		}
-	}
-	return word == "(helo" || word == "(ehlo" || word == "(lhlo"
 }
 
 // withoutPort takes the port of an address literal away, "([192.0.2.1]:25)".

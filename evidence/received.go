@@ -30,10 +30,11 @@ type Received struct {
 // from what the client called itself: a HELO has no white space, but it can be
 // anything else. When another form, with another HELO, gives the same line and
 // another address, there is none, nor when parentheses do not stand where that
-// host puts them.
+// host puts them. Whom the message was for is the client's word as well, and can
+// have white space if it is quoted: what follows it is not read then.
 func ParseReceived(value string) Received {
 	var r Received
-	value = value[:min(len(value), maxLine)]
+	value = beforeQuote(value[:min(len(value), maxLine)])
 	tokens, date, cut := tokenize(value)
 	date, second, _ := strings.Cut(date, ";")
 	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
@@ -42,13 +43,13 @@ func ParseReceived(value string) Received {
 	}
 	var from []token
 	var sent, by bool
+	var host string
 	for i := 0; i < len(tokens); {
 		keyword := tokens[i].keyword()
-		clause := 1
-		for i+clause < len(tokens) && (tokens[i+clause].keyword() == "" || clause == 1 && keyword != "") {
-			clause++
+		clause := clauseLen(tokens[i:])
+		if keyword == "by" && !by {
+			by, host = true, hostOf(tokens[i:])
 		}
-		by = by || keyword == "by"
 		switch rest := tokens[i+1 : i+clause]; keyword {
 		case "from":
 			if !sent {
@@ -56,6 +57,10 @@ func ParseReceived(value string) Received {
 			}
 		case "":
 			r.comment(tokens[i])
+		case "for":
+			if !r.recipient(rest) {
+				r.For, r.Date, tokens = "", time.Time{}, nil
+			}
 		default:
 			r.clause(keyword, rest)
 		}
@@ -66,7 +71,7 @@ func ParseReceived(value string) Received {
 	whole := by && !cut && !slices.ContainsFunc(from, token.glued)
 	claimed := r.claims(from)
 	if whole {
-		r.connection(value, from, claimed, slices.ContainsFunc(tokens, token.literal))
+		r.connection(value, from, claimed, host)
 	}
 	r.Internal = !sent && !cut && !r.Local || whole && !r.Addr.IsValid() && strings.HasPrefix(r.With, "LMTP")
 	return r
@@ -86,12 +91,6 @@ func (t token) glued() bool {
 		return !t.ends
 	}
 	return strings.ContainsAny(t.text, "()")
-}
-
-// literal reports whether the token names a mail system that writes a client
-// without a name as a literal: Exim and CommuniGate.
-func (t token) literal() bool {
-	return t.comment && (strings.HasPrefix(t.text, "Exim") || strings.HasPrefix(t.text, "CommuniGate"))
 }
 
 func (t token) keyword() string {
@@ -161,6 +160,16 @@ func commentEnd(value string, start int) int {
 	return -1
 }
 
+// clauseLen returns how many tokens belong to the clause that begins with the
+// first: up to the next keyword. The word behind a keyword is none.
+func clauseLen(tokens []token) int {
+	n := 1
+	for n < len(tokens) && (tokens[n].keyword() == "" || n == 1 && tokens[0].keyword() != "") {
+		n++
+	}
+	return n
+}
+
 func (r *Received) clause(keyword string, rest []token) {
 	word := ""
 	for _, t := range rest {
@@ -183,14 +192,62 @@ func (r *Received) clause(keyword string, rest []token) {
 		if r.ID == "" {
 			r.ID = strings.Trim(word, "<>")
 		}
-	case "for":
-		if r.For == "" && strings.Contains(word, "@") {
-			r.For = strings.Trim(word, "<>,")
-		}
 	}
 	for _, t := range rest {
 		r.comment(t)
 	}
+}
+
+// beforeQuote returns the value up to the word with the first quote behind "by". Host
+// names and protocols have none, but addresses do: in a quoted local part (RFC
+// 5321 §4.1.2) the client can write the end of the clause, and other clauses.
+func beforeQuote(value string) string {
+	words, by, start := 0, false, 0
+	for word := range strings.FieldsSeq(value) {
+		at := start + strings.Index(value[start:], word)
+		switch {
+		case by && strings.Contains(word, `"`):
+			return value[:at]
+		case words > 1 && strings.EqualFold(word, "by"): // behind "from" it is a HELO
+			by = true
+		}
+		words, start = words+1, at+len(word)
+	}
+	return value
+}
+
+// hostOf returns which mail system wrote the line, if it is one that says so and
+// has forms of its own. Behind "for" come words of the client.
+func hostOf(tokens []token) string {
+	for _, t := range tokens {
+		if keyword := t.keyword(); keyword == "for" || keyword == "from" {
+			break
+		}
+		for _, host := range []string{"Exim", "CommuniGate"} {
+			if t.comment && strings.HasPrefix(t.text, host) {
+				return host
+			}
+		}
+	}
+	return ""
+}
+
+// recipient reads the "for" clause, and reports whether it is one address and no
+// more, so that what follows is the host's again.
+func (r *Received) recipient(rest []token) bool {
+	words := slices.DeleteFunc(slices.Clone(rest), func(t token) bool { return t.comment })
+	if len(words) != 1 || r.For != "" {
+		return false
+	}
+	word, open := strings.CutPrefix(strings.TrimSuffix(words[0].text, ","), "<")
+	word, closed := strings.CutSuffix(word, ">")
+	if open != closed || strings.ContainsAny(word, `<>()"\,;`) {
+		return false
+	}
+	if strings.Contains(word, "@") {
+		r.For = word
+	}
+	return r.For != "" || open
 }
 
 // localProtocol reports whether a message did not come by mail transport: it

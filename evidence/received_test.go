@@ -106,36 +106,48 @@ func TestParseReceived(t *testing.T) {
 	}
 }
 
-// hellos are the forms in which hosts write what a client called itself, "~".
+// hellos are the forms in which hosts write what a client says of itself: "~" is
+// what it calls itself, "%" the name that its own name servers give it, "^" its
+// ident.
 var hellos = []string{
 	"from ~ [192.0.2.66] by mx.example (SMTPD32-7.07) id A1",
 	"from ~ (~ [192.0.2.66]) by mx.example (MDaemon PRO v24.0.0) with ESMTP id 1",
-	"from ptr.example (EHLO ~) (192.0.2.66) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000",
-	"from ~ (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
-	"from ~ (ptr.example [192.0.2.66]) (using TLSv1.3 with cipher X (256/256 bits)) by mx.example (Postfix) with ESMTPS id 1",
+	"from % (EHLO ~) (192.0.2.66) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000",
+	"from ~ (% [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1",
+	"from ~ (% [192.0.2.66]) (using TLSv1.3 with cipher X (256/256 bits)) by mx.example (Postfix) with ESMTPS id 1",
+	"from ~ (%. [192.0.2.66]) by mx.example with ESMTPS id 1",
+	"from ~ (% [192.0.2.66] (may be forged)) by mx.example (8.17.1/8.17.1) with ESMTP id 1",
 	"from ~ ([192.0.2.66]) by mx.example (8.17.1/8.17.1) with ESMTP id 1",
 	"from ~ ([192.0.2.66] (may be forged)) by mx.example (8.17.1/8.17.1) with ESMTP id 1",
-	"from ~ (~@[192.0.2.66]) by mx.example (8.9.3/8.9.3) with ESMTP id 1",
+	"from ~ (^@[192.0.2.66]) by mx.example (8.9.3/8.9.3) with ESMTP id 1",
+	"from ~ (^@% [192.0.2.66]) by mx.example (8.8.8/8.8.8) with ESMTP id 1",
+	"from ~ (%[192.0.2.66]) by mx.example with ESMTP id 1",
+	`from ~ ("port 1234"@% [192.0.2.66]) by mx.example (PMDF V6.2) with ESMTP id 1`,
 	"from ~ ([192.0.2.66] RDNS failed) by mx.example with Microsoft SMTPSVC(6.0.3790.4675)",
 	"from ~ ([192.0.2.66] verified) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
-	"from ~ (ptr.example) [192.0.2.66] by mx.example with esmtp (Exim 4.98) id 1",
-	"from ptr.example ([192.0.2.66]:25 helo=~) by mx.example with esmtp (Exim 4.98) id 1",
-	"from ptr.example ([192.0.2.66]:25 helo=~ ident=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from ~ (%) [192.0.2.66] by mx.example with esmtp (Exim 4.98) id 1",
+	"from % ([192.0.2.66]:25 helo=~) by mx.example with esmtp (Exim 4.98) id 1",
+	"from % ([192.0.2.66]:25 helo=~ ident=^) by mx.example with esmtp (Exim 4.98) id 1",
 	"from [192.0.2.66] (helo=~) by mx.example with esmtp (Exim 4.98) id 1",
-	"from [192.0.2.66] (port=25 helo=~ ident=~) by mx.example with esmtp (Exim 4.98) id 1",
-	"from unknown (HELO ~) (~@192.0.2.66) by mx.example with SMTP",
+	"from [192.0.2.66] (port=25 helo=~ ident=^) by mx.example with esmtp (Exim 4.98) id 1",
+	"from % (HELO ~) (^@192.0.2.66) by mx.example with SMTP",
 	"from ~ (192.0.2.66) by mx.example with Microsoft SMTP Server id 15.2.1",
 	"from [192.0.2.66] (HELO ~) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
-	"from [192.0.2.66] (account ~ HELO ~) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
-	"from ~ (IDENT:~@ptr.example [192.0.2.66] (may be forged)) by mx.example with ESMTP id 1",
-	`from ptr.example ([192.0.2.66]:25 "EHLO ~") by mx.example with ESMTP id 1`,
+	"from [192.0.2.66] (account ^ HELO ~) by mx.example (CommuniGate Pro SMTP 6.1) with ESMTP id 7",
+	"from ~ (IDENT:^@% [192.0.2.66] (may be forged)) by mx.example with ESMTP id 1",
+	`from % ([192.0.2.66]:25 "EHLO ~") by mx.example with ESMTP id 1`,
 	"from ~ by mx.example with SMTP id 1",
 }
 
-// moved returns the address that is read from a form with this HELO, if it is
-// another than that of the client.
-func moved(form, helo string) (to netip.Addr, is bool) {
-	to = evidence.ParseReceived(strings.ReplaceAll(form, "~", helo)).Addr
+// says fills a form with what a client says.
+func says(form, helo, ptr, ident string) string {
+	return strings.NewReplacer("~", helo, "%", ptr, "^", ident).Replace(form)
+}
+
+// moved returns the address that is read from a line, if it is another than that
+// of the client.
+func moved(line string) (to netip.Addr, is bool) {
+	to = evidence.ParseReceived(line).Addr
 	return to, to.IsValid() && to != addr("192.0.2.66")
 }
 
@@ -152,7 +164,7 @@ func TestHELONamesNobody(t *testing.T) {
 					continue
 				}
 				for _, form := range hellos {
-					if to, is := moved(form, helo); is {
+					if to, is := moved(says(form, helo, "ptr.example", helo)); is {
 						t.Errorf("HELO %q moved the address to %s in %q", helo, to, form)
 					}
 				}
@@ -160,38 +172,129 @@ func TestHELONamesNobody(t *testing.T) {
 		}
 	}
 	for _, helo := range []string{"x.example", "[198.51.100.1]", "[IPv6:2001:db8::1]", "198.51.100.1", "localhost", "by"} {
-		for _, form := range hellos[:len(hellos)-1] {
-			if got := evidence.ParseReceived(strings.ReplaceAll(form, "~", helo)); !got.Addr.IsValid() {
-				t.Errorf("HELO %q hid the address in %q", helo, form)
+		for _, ptr := range []string{"ptr.example", "unknown", "accounts.example", "helo.example", "port.example"} {
+			for _, form := range hellos[:len(hellos)-1] {
+				if got := evidence.ParseReceived(says(form, helo, ptr, "joe")); !got.Addr.IsValid() {
+					t.Errorf("HELO %q, PTR %s hid the address in %q", helo, ptr, form)
+				}
 			}
 		}
 	}
 }
 
-func FuzzParseReceived(f *testing.F) {
-	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000")
-	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)")
-	f.Add("x([198.51.100.77])(")
-	f.Add("[198.51.100.77])")
-	f.Add("x)(198.51.100.77)((")
-	f.Add("x(y)by[198.51.100.77];" + strings.Repeat("(a)", 60))
-	f.Add("([198.51.100.77])")
-	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000")
-	f.Fuzz(func(t *testing.T, line string) {
-		r := evidence.ParseReceived(line)
-		if r.Addr.Is4In6() || r.Addr.Zone() != "" {
-			t.Errorf("address %s is not in its plain form", r.Addr)
+// TestClaimsNameNobody: nor does a client choose anybody that has its name servers
+// and its ident say another thing than it says itself.
+func TestClaimsNameNobody(t *testing.T) {
+	t.Parallel()
+	claims := []string{
+		"x.example", "[198.51.100.1]", "198.51.100.1", "([198.51.100.1])", "[198.51.100.1]:25", "x[198.51.100.1]", "account", "helo", "(helo", "ehlo", "lhlo",
+		"helo=x", "port=1", "ident=x", `"port`, "by", "may", "as", "(Exim)", "(CommuniGate)",
+	}
+	for _, form := range hellos {
+		idents := claims
+		if !strings.Contains(form, "^") {
+			idents = claims[:1]
 		}
-		// A name that a client calls itself must not move the address: whatever
-		// has no white space, as trusted hosts write it.
-		if helo := strings.Map(heloRune, line); helo != "" {
-			for _, form := range hellos {
-				if to, is := moved(form, helo); is {
-					t.Errorf("HELO %q moved the address to %s in %q", helo, to, form)
+		for _, helo := range claims {
+			for _, ptr := range claims {
+				for _, ident := range idents {
+					if to, is := moved(says(form, helo, ptr, ident)); is {
+						t.Errorf("HELO %q, PTR %q, ident %q moved the address to %s in %q", helo, ptr, ident, to, form)
+					}
 				}
 			}
 		}
+	}
+}
+
+// TestRecipientSaysNothingElse: a recipient with quotes, in which a client can
+// write anything, tells no date and no other recipient, and does not make the host
+// another.
+func TestRecipientSaysNothingElse(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	tests := []struct {
+		helo, rcpt string
+		read       bool
+	}{
+		{"x", "<jane@mailbox.example>", true},
+		{"x", "jane@mailbox.example", true},
+		{"x", "<jane@mailbox.example> (single-drop)", true},
+		{"x", `<"jane+x for <old@trap.example> y"@mailbox.example>`, false},
+		{"x", `"jane+x for <old@trap.example> y"@mailbox.example`, false},
+		{"x", `<jane+x for <old@trap.example> y@mailbox.example>`, false},
+		{"x", `jane+x for <old@trap.example> y@mailbox.example`, false},
+		{"x", `<jane@mailbox.example> for <old@trap.example>`, false},
+		{"x", `<"jane+;Sat, 21 Nov 2026 07:00:00 +0000;"@mailbox.example>`, false},
+		{"x", `<jane+;Sat, 21 Nov 2026 07:00:00 +0000;@mailbox.example>`, false},
+		{"x", `<"x) by z with SMTP for <old@trap.example>; Sat, 21 Nov 2026 07:00:00 +0000; ("@mailbox.example>`, false},
+		{"(x", `<"x) by z with SMTP for <old@trap.example>; Sat, 21 Nov 2026 07:00:00 +0000; ("@mailbox.example>`, false},
+		{"x", `jane@mailbox.example (envelope-from <"x) for <old@trap.example>; Sat, 21 Nov 2026 07:00:00 +0000; ("@a.example>)`, false},
+		{"[198.51.100.77]", `<"a (Exim) b"@mailbox.example>`, false},
+		{"[198.51.100.77]", `<a (Exim) b@mailbox.example>`, false},
+		{"[198.51.100.77]", `<a@mailbox.example> (Exim)`, true},
+	}
+	for _, tt := range tests {
+		for _, form := range []string{"from ~ (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1", "from ~ by mx.example with SMTP id 1"} {
+			line := says(form, tt.helo, "", "") + "\n\tfor " + tt.rcpt + "; Sat, 21 Nov 2026 10:00:00 +0000"
+			got := evidence.ParseReceived(line)
+			if got.For != "" && got.For != "jane@mailbox.example" && got.For != "a@mailbox.example" || !got.Date.IsZero() && got.Date != at {
+				t.Errorf("for %q at %s in %q", got.For, got.Date, line)
+			}
+			if to, is := moved(line); is {
+				t.Errorf("the recipient moved the address to %s in %q", to, line)
+			}
+			if tt.read && (got.For == "" || got.Date != at) {
+				t.Errorf("not read: for %q at %s in %q", got.For, got.Date, line)
+			}
+		}
+	}
+}
+
+// FuzzParseReceived: what a client says (its name, that which its name servers
+// give it, its ident, its recipient) moves neither the address nor the date, and
+// tells no other recipient.
+func FuzzParseReceived(f *testing.F) {
+	f.Add("helo.example", "ptr.example", "joe", "jane")
+	f.Add("[198.51.100.1]", "account", "helo=x", `x for <old@trap.example> y`)
+	f.Add("x([198.51.100.77])(", "helo", "port=1", "+;Sat, 21 Nov 2026 07:00:00 +0000;")
+	f.Add("[198.51.100.77])", "[198.51.100.1]", "ident=x", "a (Exim) b")
+	f.Add("x)(198.51.100.77)((", "x[198.51.100.1]", "198.51.100.1", `a" by b for <old@trap.example>;`)
+	f.Add("x(y)by[198.51.100.77];"+strings.Repeat("(a)", 60), `"port`, "(x", ") by z")
+	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000", "", "", "")
+	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)", "", "", "")
+	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000", "by", "by", "by")
+	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, helo, ptr, ident, local string) {
+		if r := evidence.ParseReceived(helo); r.Addr.Is4In6() || r.Addr.Zone() != "" {
+			t.Errorf("address %s is not in its plain form", r.Addr)
+		}
+		// What trusted hosts write has no white space but in a recipient's quotes.
+		helo, ptr, ident = strings.Map(heloRune, helo), strings.Map(heloRune, ptr), strings.Map(heloRune, ident)
+		if helo == "" || ptr == "" || ident == "" {
+			return
+		}
+		rcpt := `"` + strings.Map(printableRune, local) + `"@mailbox.example`
+		for _, form := range hellos {
+			line := says(form, helo, ptr, ident)
+			line, _, _ = strings.Cut(line, "; Sat, 21")
+			line += " for <" + rcpt + ">; Sat, 21 Nov 2026 10:00:00 +0000"
+			got := evidence.ParseReceived(line)
+			if !got.Addr.IsValid() {
+				continue
+			}
+			if got.Addr != addr("192.0.2.66") || got.For != "" && got.For != rcpt || !got.Date.IsZero() && got.Date != at {
+				t.Errorf("address %s, for %q, at %s in %q", got.Addr, got.For, got.Date, line)
+			}
+		}
 	})
+}
+
+func printableRune(r rune) rune {
+	if r < ' ' || r > '~' {
+		return -1
+	}
+	return r
 }
 
 func heloRune(r rune) rune {
