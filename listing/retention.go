@@ -12,8 +12,10 @@ import (
 // Retention is how long the store remembers. The zero value is that of
 // [DefaultRetention].
 type Retention struct {
-	Observations time.Duration `json:"observations"` // each after it came, and after the last listing of its key ended
-	Audit        time.Duration `json:"audit"`        // what was done
+	// Each observation is kept so long after it came, and after the last listing of its
+	// key ended; that there was one is known as long as the policy asks.
+	Observations time.Duration `json:"observations"`
+	Audit        time.Duration `json:"audit"` // what was done
 }
 
 // DefaultRetention returns what a configuration starts from.
@@ -50,14 +52,14 @@ const (
 // not been for long, and then what is known of the keys: of a few keys at a
 // time, round and round. It writes only where there is something to drop.
 func (w *writer) pruneObservations(c *change) error {
-	lex, keep := newLexicon(c.tx), c.settings.Retention.observations()
+	lex := newLexicon(c.tx)
 	cursor := c.bucket(bucketRecords).Cursor()
 	key, value := cursor.Seek(w.kept)
 	var due []*record
 	drops := 0
 	for n := 0; key != nil && n < stepLimit && drops < stepLimit; n++ {
 		// What cannot be read is told by whoever needs it.
-		if r, err := decodeRecord(lex, key, value); err == nil && r.forgettable(c.now, keep) {
+		if r, err := decodeRecord(lex, key, value); err == nil && c.forgettable(r) {
 			due = append(due, r)
 			drops += 1 + r.Kept
 		}
@@ -74,9 +76,17 @@ func (w *writer) pruneObservations(c *change) error {
 }
 
 // forgettable reports whether there may be something to drop of a record.
-func (r *record) forgettable(now time.Time, keep time.Duration) bool {
-	old := func(t time.Time) bool { return now.Sub(t) > keep }
-	return !r.listed() && r.Hold.IsZero() && old(r.ended()) && (old(r.First) || r.Kept == 0)
+func (c *change) forgettable(r *record) bool {
+	old := func(t time.Time) bool { return c.now.Sub(t) > c.settings.Retention.observations() }
+	return !r.listed() && r.Hold.IsZero() && old(r.ended()) && (r.Kept > 0 && old(r.First) || c.forgotten(r))
+}
+
+// forgotten reports whether nothing is left to know of a record: no observation, and
+// nothing that the listing rule asks for.
+func (c *change) forgotten(r *record) bool {
+	policy, keep := c.settings.Policy, c.settings.Retention.observations()
+	old := func(t time.Time, keep time.Duration) bool { return c.now.Sub(t) > keep }
+	return r.Kept == 0 && old(r.CountFrom, keep) && old(r.Last, keep) && old(r.ended(), max(keep, policy.Memory, policy.Relapse))
 }
 
 // ended returns when the last listing of the key ended; zero when there was
@@ -119,7 +129,7 @@ func (w *writer) forget(c *change, k Key) error {
 	r.Kept -= len(old)
 	c.meta.Observations -= uint64(len(old))
 	c.wrote = true
-	if r.Kept == 0 && c.now.Sub(r.CountFrom) > keep && c.now.Sub(r.Last) > keep {
+	if c.forgotten(r) {
 		w.dropped[prunedRecords]++
 		return c.forgetRecord(r, prefix)
 	}
@@ -129,7 +139,7 @@ func (w *writer) forget(c *change, k Key) error {
 	return c.save(r)
 }
 
-// forgetRecord drops a record of which nothing is left to know.
+// forgetRecord drops a record.
 func (c *change) forgetRecord(r *record, key []byte) error {
 	if !r.Wake.IsZero() {
 		if err := c.bucket(bucketExpiry).Delete(wakeKey(r.Wake, r.Key.Prefix(), wakeRecord)); err != nil {

@@ -55,8 +55,8 @@ func (p Probation) text() []string {
 }
 
 func (s Settings) keptText() []string {
-	text := fmt.Sprintf("Kept: what was observed of a host for %s after it came and after its last listing ended; who did what, and why, for %s. Never a body; whom it was sent to and its subject only as keyed hashes",
-		words(s.Retention.observations()), words(s.Retention.audit()))
+	text := fmt.Sprintf("Kept: what was observed of a host for %s after it came and after its last listing ended, and when it was listed as long as the rule asks; what identifies a report, so that it counts once, for %s; who did what, and why, for %s. Never a body; whom it was sent to and its subject only as keyed hashes",
+		words(s.Retention.observations()), words(max(s.Retention.observations(), keepSeen)), words(s.Retention.audit()))
 	if s.Headers.For > 0 {
 		text += "; headers, less local parts of addresses and the subject, for " + words(s.Headers.For)
 	}

@@ -27,7 +27,7 @@ func TestSettingsText(t *testing.T) {
 		"Brake on publication: more than 100 listings, or 50 % of the list if that is more, come or go at once only by an operator's order.",
 		"Widest: nothing wider than an IPv4 /24 or an IPv6 /48 is ever listed, by operators neither.",
 		"New reporters: what one reports counts for 25 % of its weight for 30 days, or until 2 other organisations had reported 3 of the hosts that it reported.",
-		"Kept: what was observed of a host for 365 days after it came and after its last listing ended; who did what, and why, for 730 days. Never a body; whom it was sent to and its subject only as keyed hashes.",
+		"Kept: what was observed of a host for 365 days after it came and after its last listing ended, and when it was listed as long as the rule asks; what identifies a report, so that it counts once, for 365 days; who did what, and why, for 730 days. Never a body; whom it was sent to and its subject only as keyed hashes.",
 	}
 	got := s.Text()
 	if diff := cmp.Diff(want, got[len(rule)-1:len(got)-1]); diff != "" {

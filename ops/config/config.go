@@ -151,7 +151,7 @@ type Weights struct {
 
 // Brakes bound what the server does to the list by itself.
 type Brakes struct {
-	Listings      int     `key:"listings" doc:"New listings by evidence within an hour. With more, and more than listings_share of the list, automatic listing is frozen: reports are taken in, and nothing new is listed. 0 turns the brake off."`
+	Listings      int     `key:"listings" doc:"New listings by evidence within an hour. With more, and more than listings_share of the list, automatic listing is frozen: reports are taken in, and nothing new is listed. 0 turns the brake off; more than endings at once freeze it all the same."`
 	ListingsShare float64 `key:"listings_share" doc:"The same as a part of the list; the larger of the two counts."`
 	Endings       int     `key:"endings" doc:"Listings that come or go at once by anything but an operator's order: their time is over, as when the clock was set, exemptions end or are imported, or the configuration exempts others. With more, and more than endings_share of the list, what is published stays as it is. 0 turns the brake off."`
 	EndingsShare  float64 `key:"endings_share" doc:"The same as a part of the list; the larger of the two counts."`

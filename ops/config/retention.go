@@ -8,7 +8,7 @@ import (
 
 // Retention says how long the store remembers.
 type Retention struct {
-	Observations time.Duration `key:"observations" doc:"How long an observation is kept after it came, and after the last listing of its address ended; no shorter than policy.window and headers.keep."`
+	Observations time.Duration `key:"observations" doc:"How long an observation is kept after it came, and after the last listing of its address ended; no shorter than policy.window and headers.keep. When it was listed is known as long as policy.memory and policy.relapse ask, and what identifies a report for a year at least."`
 	Audit        time.Duration `key:"audit" doc:"How long it is kept who did what, and why: no shorter than observations."`
 }
 
