@@ -323,7 +323,7 @@ type applied struct {
 }
 
 // apply leaves the database alone when nothing differs from what was applied
-// last. With what a brake held of it, the exemptions stay as they are.
+// last. With what a brake held of it, what is published stays as it is.
 func (c *change) apply(o Order, settings Settings, held *heldError) error {
 	c.settings = &settings
 	c.weigh = c.weigher(c.settings, c.now)
@@ -343,9 +343,9 @@ func (c *change) apply(o Order, settings Settings, held *heldError) error {
 	}
 	if held != nil {
 		held.withhold(c, o)
-		return nil
+	} else {
+		c.brakes.publish()
 	}
-	c.brakes.publish()
 	return c.applyBuiltIn()
 }
 
@@ -375,15 +375,18 @@ func (st *state) builtIn(settings *Settings) []Exemption {
 	return out
 }
 
-// applyBuiltIn makes the stored built-in exemptions those that there should be.
+// applyBuiltIn makes the stored built-in exemptions those that there should be. While
+// the brake on publication is on, those that hide or hid something wait: nobody new is
+// to be listed meanwhile.
 func (c *change) applyBuiltIn() error {
+	wait := !c.brakes.Withheld.IsZero()
 	wanted := make(map[netip.Prefix]*Exemption)
 	for _, x := range c.builtIn(c.settings) {
 		wanted[x.Prefix] = &x
 	}
 	var changed []netip.Prefix
 	for _, old := range c.exempt {
-		if old.BuiltIn && wanted[old.Prefix] == nil {
+		if old.BuiltIn && wanted[old.Prefix] == nil && !wait {
 			changed = append(changed, old.Prefix)
 			if err := c.dropExemption(old.Prefix, true); err != nil {
 				return err
@@ -395,7 +398,7 @@ func (c *change) applyBuiltIn() error {
 		key := exemptKey(p, true)
 		value := encodeExemption(key, x)
 		old := b.Get(key)
-		if bytes.Equal(old, value) {
+		if bytes.Equal(old, value) || wait && old == nil && c.current.overlaps(p) {
 			continue
 		}
 		changed = append(changed, p)

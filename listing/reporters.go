@@ -241,11 +241,9 @@ func (s *Store) Reporter(ctx context.Context, o ReporterOrder) (Enrolment, error
 		if err := c.putReporter(r); err != nil {
 			return nil, err
 		}
-		if c.brakes.Withheld.IsZero() { // else its relays wait, as all that is built in does
-			c.ordered = false // by who they are, not by what they hide
-			if err := c.applyBuiltIn(); err != nil {
-				return nil, err
-			}
+		c.ordered = false // by who its relays are, not by what they hide
+		if err := c.applyBuiltIn(); err != nil {
+			return nil, err
 		}
 		after = *c.enrolment(c.settings, r.Name, c.now)
 		return nil, nil

@@ -136,6 +136,15 @@ func (s *Snapshot) All() iter.Seq[Entry] {
 	}
 }
 
+// overlaps reports whether anything is published of p.
+func (s *Snapshot) overlaps(p netip.Prefix) bool {
+	for range s.Within(p) {
+		return true
+	}
+	_, wider := s.Lookup(p.Addr())
+	return wider
+}
+
 // Within yields the entries that lie inside p, sorted by [ComparePrefix].
 func (s *Snapshot) Within(p netip.Prefix) iter.Seq[Entry] {
 	p, err := unmapPrefix(p)
