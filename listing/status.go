@@ -37,6 +37,9 @@ type Status struct {
 	Listable       []netip.Prefix `json:"listable,omitempty"` // special-purpose space that is open: for labs only
 }
 
+// Brakes tells which brakes are on.
+func (s *Store) Brakes() BrakeStatus { return s.brakesNow.Load().status() }
+
 // Status tells how the store is. While the file cannot be written it tells what
 // is known from memory.
 func (s *Store) Status() (Status, error) {
@@ -45,7 +48,7 @@ func (s *Store) Status() (Status, error) {
 		Path: s.path, Schema: schema, Sequence: snap.Sequence(), Serial: snap.Serial(), Published: snap.Time(),
 		NewestEvidence: snap.NewestEvidence(), Listings: snap.Len(), Classes: make(map[string]int),
 		Waiting: len(s.requests), Writable: true, Profile: settings.Policy.Profile, Listable: settings.Listable,
-		Brakes: s.brakesNow.Load().status(), Wide: s.wide.status(),
+		Brakes: s.Brakes(), Wide: s.wide.status(),
 	}
 	for class, n := range snap.Counts() {
 		out.Classes[class.String()] = n

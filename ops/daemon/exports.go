@@ -45,7 +45,11 @@ func (d *Daemon) forbidden() ([]netip.Prefix, func(netip.Prefix) error, error) {
 	for _, s := range listing.Specials {
 		blocks = append(blocks, s.Prefix)
 	}
-	return blocks, forbids(exemptions, d.store.Settings().Listable), nil
+	listable := d.store.Settings().Listable
+	if !d.store.Brakes().Withheld.IsZero() { // what the settings open waits: what is exempt tells all
+		listable = blocks
+	}
+	return blocks, forbids(exemptions, listable), nil
 }
 
 func forbids(exemptions []listing.Exemption, listable []netip.Prefix) func(netip.Prefix) error {

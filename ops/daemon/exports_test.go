@@ -76,3 +76,31 @@ func TestAcceptExport(t *testing.T) {
 		t.Error("a zone that is not there")
 	}
 }
+
+// While special-purpose space that is not to be listable any more waits for an operator,
+// what lies in it is answered for, and exported too.
+func TestExportWhileListableWaits(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(tempDir(t), "export")
+	f, _ := serve(t, "brakes: {endings: 1}\nexports:\n  - {zone: bl.example, dir: "+dir+", every: 1s}\n")
+	client := f.client(t)
+	list := func(addresses ...string) uint32 {
+		t.Helper()
+		r := control.ImportRequest{Order: control.Order{Reason: "test"}, Format: "txt"}
+		if _, err := client.Import(t.Context(), r, strings.NewReader(strings.Join(addresses, "\n")+"\n")); err != nil {
+			t.Fatal(err)
+		}
+		return f.Store().Snapshot().Serial()
+	}
+	first := list("192.0.2.1", "192.0.2.2", "192.0.2.3")
+	waitFor(t, func() bool { return f.Status().Exports[0].Serial == first })
+	f.edit("listable: [192.0.2.0/24]", "listable: []")
+	if done, err := f.reload(t.Context()); err != nil || len(done.Held) != 1 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	second := list("9.9.9.9")
+	waitFor(t, func() bool { return f.Status().Exports[0].Serial == second || f.Status().Exports[0].Error != "" })
+	if e := f.Status().Exports[0]; e.Serial != second || e.Error != "" {
+		t.Errorf("%+v", e)
+	}
+}

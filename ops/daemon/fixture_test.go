@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait for something that should happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // settings is the configuration of a daemon on free ports.
 const settings = `
