@@ -22,14 +22,20 @@ is decided now, by what evidence says now, and printed; --dry-run prints it firs
 Listings too many of which would end at once, as when the clock was set, or come back
 when exemptions end, wait too: what is over by the clock of now ends. So does what the
 configuration exempts if too many would go or come by it. A clock that jumped is believed again, so that what
-grew old is dropped; after a week of going evenly it is without this. With no brake
-on, nothing is changed.`,
+grew old is dropped; after a week of going evenly it is without this. Where several
+brakes are on, all of them are lifted, and it asks first. With no brake on, nothing is
+changed.`,
 		Example: `  backscatter resume --reason "a new trap, and all of them are real" --dry-run
   backscatter resume --reason "a new trap, and all of them are real" --yes`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// How much is held back is known only when it was tried.
 			return a.carryOut(cmd.Context(), f, largeChange+1, func(ctx context.Context, c *control.Client, o control.Order) (control.OrderResult, error) {
+				if !o.DryRun && !f.yes {
+					if err := a.askForBrakes(ctx, c); err != nil {
+						return control.OrderResult{}, err
+					}
+				}
 				return c.Resume(ctx, control.ResumeRequest{Order: o})
 			})
 		},
@@ -37,6 +43,30 @@ on, nothing is changed.`,
 	f.add(cmd.Flags())
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// askForBrakes asks when more than one brake is on: who knows of one may not mean the
+// others.
+func (a *app) askForBrakes(ctx context.Context, c *control.Client) error {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var on []string
+	brakes := status.Store.Brakes
+	if !brakes.Frozen.IsZero() {
+		on = append(on, fmt.Sprintf("on automatic listing, which holds %d back", brakes.Held))
+	}
+	if !brakes.Stalled.IsZero() {
+		on = append(on, fmt.Sprintf("on what ends, %d listings or more of %d", brakes.Due, brakes.List))
+	}
+	if !brakes.Withheld.IsZero() {
+		on = append(on, "on what the configuration exempts, by which "+brakes.Extent())
+	}
+	if len(on) < 2 {
+		return nil
+	}
+	return a.confirm(fmt.Sprintf("this lifts %d brakes: that %s; go on", len(on), strings.Join(on, "; that ")))
 }
 
 func (a *app) decommissionCommand() *cobra.Command {
