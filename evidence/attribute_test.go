@@ -98,8 +98,9 @@ func TestWays(t *testing.T) {
 // TestNeverMoved: in no grammar can a client change who is accused: not by what
 // it calls itself, and not by any line that it writes below the relay's. It can
 // at most make the line unreadable, and then nobody is accused. Nor does it choose
-// for whom its message was; and a client that the sensor does not know accuses
-// nobody.
+// for whom its message was where that line, or one above it, says so; where none
+// does, as for two recipients, it is taken from the To field, which is the client's.
+// A client that the sensor does not know accuses nobody.
 func TestNeverMoved(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
@@ -149,6 +150,27 @@ func TestNeverMoved(t *testing.T) {
 			rt.Fatal("nobody is accused")
 		}
 	})
+}
+
+// TestQuotedRecipient: a recipient in quotes, of which the line could tell anything,
+// makes the message none for a trap, whatever it says itself.
+func TestQuotedRecipient(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	for rcpt, trap := range map[string]bool{
+		`<info@trap.example>`:                                                             true,
+		`<jane@mailbox.example>`:                                                          false,
+		`<"jane+x for <info@trap.example> y"@mailbox.example>`:                            false,
+		`<"jane+;Sat, 21 Nov 2026 07:00:00 +0000;"@mailbox.example>`:                      false,
+		`jane@mailbox.example (envelope-from <"x) for <info@trap.example> ("@a.example>)`: false,
+	} {
+		raw := bounceWith("Received: from x (bounces.example [192.0.2.66]) by relay.example (Postfix) with ESMTP id 1 for "+rcpt+"; Sat, 21 Nov 2026 10:00:00 +0000\n", spam)
+		f := j.Judge(evidence.Report{Raw: raw, Reporter: "local", Received: now}, now)
+		nobody := !f.Source.IsValid() && strings.Contains(rcpt, "(") // a comment that is not closed before the quote
+		if f.Source != addr("192.0.2.66") && !nobody || f.RecipientTrap != trap {
+			t.Errorf("for %s: source %s, trap %t", rcpt, f.Source, f.RecipientTrap)
+		}
+	}
 }
 
 // TestNobody: what a sensor has from a client that it does not know accuses

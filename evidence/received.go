@@ -16,12 +16,15 @@ type Received struct {
 	By   string     // the host that wrote the line, by its own word
 	With string     // the protocol, in upper case
 	ID   string     // the queue id
-	For  string     // the recipient
+	For  string     // the recipient; [Unreadable] when it could be several
 	Date time.Time  // zero when it cannot be read
 
 	Internal bool // nobody connected: the host passed the message on within itself
 	Local    bool // a process or a user of the host handed the message in, or it was fetched
 }
+
+// Unreadable is the recipient of a line that has one, which could be several.
+const Unreadable = `""`
 
 // ParseReceived reads the value of a Received field. It knows the forms of
 // Postfix, Sendmail, Exim, qmail, Exchange, Gmail and their kin (see forms).
@@ -34,7 +37,7 @@ type Received struct {
 // have white space if it is quoted: what follows it is not read then.
 func ParseReceived(value string) Received {
 	var r Received
-	value = beforeQuote(value[:min(len(value), maxLine)])
+	value, quoted := beforeQuote(value[:min(len(value), maxLine)])
 	tokens, date, cut := tokenize(value)
 	date, second, _ := strings.Cut(date, ";")
 	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
@@ -58,13 +61,16 @@ func ParseReceived(value string) Received {
 		case "":
 			r.comment(tokens[i])
 		case "for":
-			if !r.recipient(rest) {
-				r.For, r.Date, tokens = "", time.Time{}, nil
+			if !by || !r.recipient(rest) {
+				r.For, r.Date, tokens = Unreadable, time.Time{}, nil
 			}
 		default:
 			r.clause(keyword, rest)
 		}
 		i += clause
+	}
+	if quoted {
+		r.For, r.Date = Unreadable, time.Time{}
 	}
 	// A line whose end is not there has lost what its host wrote, and kept what
 	// the client wrote before it.
@@ -198,22 +204,22 @@ func (r *Received) clause(keyword string, rest []token) {
 	}
 }
 
-// beforeQuote returns the value up to the word with the first quote behind "by". Host
-// names and protocols have none, but addresses do: in a quoted local part (RFC
-// 5321 §4.1.2) the client can write the end of the clause, and other clauses.
-func beforeQuote(value string) string {
-	words, by, start := 0, false, 0
+// beforeQuote returns the value up to the word with the first quote behind "by", if
+// there is one. Host names and protocols have none, but addresses do: in a quoted
+// local part (RFC 5321 §4.1.2) the client can write the end of the clause, and other
+// clauses. An ident can have white space, too, and then there is a second "by".
+func beforeQuote(value string) (before string, quoted bool) {
+	words, by, ident, start := 0, false, false, 0
 	for word := range strings.FieldsSeq(value) {
 		at := start + strings.Index(value[start:], word)
-		switch {
-		case by && strings.Contains(word, `"`):
-			return value[:at]
-		case words > 1 && strings.EqualFold(word, "by"): // behind "from" it is a HELO
-			by = true
+		isBy := words > 1 && strings.EqualFold(word, "by") // behind "from" it is a HELO
+		if by && (strings.Contains(word, `"`) || ident && isBy) {
+			return value[:at], true
 		}
+		by, ident = by || isBy, ident || strings.Contains(word, "ident=")
 		words, start = words+1, at+len(word)
 	}
-	return value
+	return value, false
 }
 
 // hostOf returns which mail system wrote the line, if it is one that says so and

@@ -238,14 +238,44 @@ func TestRecipientSaysNothingElse(t *testing.T) {
 		for _, form := range []string{"from ~ (ptr.example [192.0.2.66]) by mx.example (Postfix) with ESMTP id 1", "from ~ by mx.example with SMTP id 1"} {
 			line := says(form, tt.helo, "", "") + "\n\tfor " + tt.rcpt + "; Sat, 21 Nov 2026 10:00:00 +0000"
 			got := evidence.ParseReceived(line)
-			if got.For != "" && got.For != "jane@mailbox.example" && got.For != "a@mailbox.example" || !got.Date.IsZero() && got.Date != at {
+			if got.For != "" && got.For != evidence.Unreadable && got.For != "jane@mailbox.example" && got.For != "a@mailbox.example" || !got.Date.IsZero() && got.Date != at {
 				t.Errorf("for %q at %s in %q", got.For, got.Date, line)
 			}
 			if to, is := moved(line); is {
 				t.Errorf("the recipient moved the address to %s in %q", to, line)
 			}
+			if tt.read == (got.For == evidence.Unreadable) {
+				t.Errorf("for %q in %q", got.For, line)
+			}
 			if tt.read && (got.For == "" || got.Date != at) {
 				t.Errorf("not read: for %q at %s in %q", got.For, got.Date, line)
+			}
+		}
+	}
+}
+
+// TestIdentSaysNothingElse: Exim writes an ident with its white space, in which a
+// client can write clauses of its own.
+func TestIdentSaysNothingElse(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	for _, form := range []string{
+		"from ptr.example ([192.0.2.66]:25 helo=x ident=^)\n\tby mx.example with esmtp (Exim 4.98)\n\tid 1",
+		"from [192.0.2.66] (port=25 helo=x ident=^)\n\tby mx.example with esmtp (Exim 4.98)\n\tid 1",
+	} {
+		for _, rcpt := range []string{"", "\n\tfor jane@mailbox.example"} {
+			for _, ident := range []string{
+				"joe", "a) for <old@trap.example> (", "a) by y for <old@trap.example>; Sat, 21 Nov 2026 07:00:00 +0000 (",
+				"a) by y for <old@trap.example>; Sat, 21 Nov 2026 07:00:00 +0000; (", "a) by y (CommuniGate) (", "a) [198.51.100.1] (x",
+			} {
+				line := says(form, "", "", ident) + rcpt + "; Sat, 21 Nov 2026 10:00:00 +0000"
+				got := evidence.ParseReceived(line)
+				if to, is := moved(line); is || strings.Contains(got.For, "trap") || !got.Date.IsZero() && got.Date != at {
+					t.Errorf("address %s, for %q, at %s in %q", to, got.For, got.Date, line)
+				}
+				if ident == "joe" && (!got.Addr.IsValid() || got.Date != at || rcpt != "" && got.For != "jane@mailbox.example") {
+					t.Errorf("not read: address %s, for %q, at %s in %q", got.Addr, got.For, got.Date, line)
+				}
 			}
 		}
 	}
@@ -283,7 +313,7 @@ func FuzzParseReceived(f *testing.F) {
 			if !got.Addr.IsValid() {
 				continue
 			}
-			if got.Addr != addr("192.0.2.66") || got.For != "" && got.For != rcpt || !got.Date.IsZero() && got.Date != at {
+			if got.Addr != addr("192.0.2.66") || got.For != evidence.Unreadable || !got.Date.IsZero() && got.Date != at {
 				t.Errorf("address %s, for %q, at %s in %q", got.Addr, got.For, got.Date, line)
 			}
 		}
