@@ -117,18 +117,19 @@ func (m *Message) structure(set func(fact, bool)) {
 }
 
 // repliedLinks returns how many links stand in the lines of a longer SMTP reply
-// (RFC 5321 §4.2.1): blocklists tell there where to look an address up.
+// (RFC 5321 §4.2.1): blocklists tell there where to look an address up. It is one
+// only where the report says which host made it.
 func (m *Message) repliedLinks() (n int) {
 	if m.links == 0 || m.html {
 		return 0
 	}
-	longer := false
+	longer, named := false, firstBracket(m.text).IsValid() || strings.Contains(m.text, "while talking to ")
 	for line := range strings.SplitSeq(m.text, "\n") {
 		_, said, ok := strings.Cut(line, "said: ")
 		if !ok {
-			said = strings.TrimLeft(line, " \t>")
+			said = strings.TrimLeft(line, " \t><")
 		}
-		if longer = reply(said) && (longer || said[3] == '-'); longer {
+		if longer = reply(said) && (longer || (ok || named) && said[3] == '-'); longer {
 			n += strings.Count(said, "://")
 		}
 	}

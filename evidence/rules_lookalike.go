@@ -28,6 +28,11 @@ var lookalikeRules = []rule{
 			"rejected mail")))},
 	{"read-receipt-subject", listing.ClassOther, veto, "", all(subject("^read:", "^not read:", "^gelesen:", "^lu :",
 		"^leído:", "^letto:"), text("was read on", "was deleted without being read", "wurde gelesen", "a été lu"))},
+	{"return-receipt", listing.ClassOther, veto, "", all(subject("^return receipt"), not(is(daemonFrom)))},
+	{"return-receipt-words", listing.ClassOther, veto, "", all(subject("^empfangsbestätigung", "^accusé de réception",
+		"^acuse de recibo", "^ricevuta di ritorno", "^ontvangstbevestiging", "^confirmação de recebimento"),
+		text("was received by", "wurde empfangen von", "wurde empfangen durch", "a été reçu par", "fue recibido por",
+			"è stato ricevuto da", "is ontvangen door", "foi recebido por"))},
 
 	// Lists and their servers.
 	{"list-moderation", listing.ClassOther, veto, "", all(header("x-list-administrivia:"))},
