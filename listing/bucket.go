@@ -48,7 +48,11 @@ func (b bucket) Get(key []byte) []byte {
 
 // Put writes a value.
 func (b bucket) Put(key, value []byte) error {
-	if b.large != nil && len(value) >= largeFrom {
+	if b.large == nil || len(value) < largeFrom {
+		if err := b.deleteLarge(key); err != nil { // the former may have been
+			return err
+		}
+	} else {
 		apart := largeKey(b.name, key)
 		b.touched.add(string(bucketLarge), apart)
 		if err := b.large.Put(apart, value); err != nil {
@@ -62,15 +66,24 @@ func (b bucket) Put(key, value []byte) error {
 
 // Delete drops a key; one that is not there is no error.
 func (b bucket) Delete(key []byte) error {
-	if b.large != nil {
-		apart := largeKey(b.name, key)
-		b.touched.add(string(bucketLarge), apart)
-		if err := b.large.Delete(apart); err != nil {
-			return err
-		}
+	if err := b.deleteLarge(key); err != nil {
+		return err
 	}
 	b.touched.add(b.name, key)
 	return b.Bucket.Delete(key)
+}
+
+// deleteLarge drops what stands apart of a key, if anything does.
+func (b bucket) deleteLarge(key []byte) error {
+	if b.large == nil {
+		return nil
+	}
+	apart := largeKey(b.name, key)
+	if b.large.Get(apart) == nil {
+		return nil
+	}
+	b.touched.add(string(bucketLarge), apart)
+	return b.large.Delete(apart)
 }
 
 // ForEach calls fn with every key and value until it returns an error.

@@ -207,7 +207,7 @@ func eventOf(o Observation) Event {
 func decisionOf(tx *bolt.Tx, number uint64) (Decision, bool) {
 	var d Decision
 	key := numberKey(number)
-	value := tx.Bucket(bucketAudit).Get(key)
+	value := bucketOf(tx, bucketAudit).Get(key)
 	if value == nil {
 		return d, false
 	}

@@ -14,7 +14,7 @@ const largeFrom = 32 << 10
 
 // growsAtEnd tells the buckets in which what comes is behind all that is there.
 func growsAtEnd(name []byte) bool {
-	return &name[0] == &bucketAudit[0] || &name[0] == &bucketJournal[0]
+	return bytes.Equal(name, bucketAudit) || bytes.Equal(name, bucketJournal)
 }
 
 // largeKey is where a large value stands, and standIn what stands in its place.

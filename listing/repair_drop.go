@@ -104,7 +104,7 @@ func (r *repair) dropAudit() error {
 		if err != nil || a.previous != previous {
 			a.previous = previous
 			value = encodeAudit(key, &a)
-			if err := errors.Join(b.Delete(key), b.Put(key, value)); err != nil { // the former may stand apart
+			if err := b.Put(key, value); err != nil {
 				return err
 			}
 		}

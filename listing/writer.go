@@ -175,7 +175,7 @@ func (s *Store) do(ctx context.Context, r *request) (reply, error) {
 
 // serve does a request, and with it those that come at the same time.
 func (w *writer) serve(ctx context.Context, r *request) {
-	for r != nil && r.obs != nil {
+	if r.obs != nil {
 		r = w.observeGroup(ctx, r)
 	}
 	if r != nil {

@@ -21,6 +21,8 @@ func writeDurably(what, name string, fill func(*os.File) error, options ...renam
 	}
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
+	} else if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return usageError("%s to %s: that is a link to what is not there, and would be replaced by a file; name another", what, name)
 	}
 	f, err := renameio.NewPendingFile(name, options...)
 	if errors.Is(err, fs.ErrNotExist) {
