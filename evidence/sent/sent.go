@@ -26,19 +26,22 @@ import (
 
 // Bounds of what is remembered.
 const (
-	maxKnown = 2_000_000 // identities; with more the older half goes
-	maxLine  = 4096
-	lookPace = time.Second // between two looks at the file
+	maxKnown   = 2_000_000 // identities; with more the older half goes
+	maxLine    = 4096
+	maxRotated = 99
+	maxRead    = 256 << 20   // bytes of all files of before together, and of the first one at the start
+	lookPace   = time.Second // between two looks at the file
 )
 
 // Log is a file of what was sent. It is safe for concurrent use.
 //
 // The file may be rotated, to NAME.1, NAME.2.gz and so on: what was read stays known,
-// and all of those are read too, at the start and when there were more than one since
-// the last look.
+// and those are read too, at the start and when there were more than one since the
+// last look, the newest first until there is no room for more.
 type Log struct {
-	name string
-	most int
+	name   string
+	most   int
+	budget int64
 
 	mu     sync.Mutex // guards all below
 	looked time.Time
@@ -49,10 +52,10 @@ type Log struct {
 }
 
 // Open reads a file of what was sent.
-func Open(name string) (*Log, error) { return open(name, maxKnown) }
+func Open(name string) (*Log, error) { return open(name, maxKnown, maxRead) }
 
-func open(name string, most int) (*Log, error) {
-	l := &Log{name: name, most: most, known: map[uint64]bool{}}
+func open(name string, most int, budget int64) (*Log, error) {
+	l := &Log{name: name, most: most, budget: budget, known: map[uint64]bool{}}
 	if err := l.look(); err != nil {
 		return nil, fmt.Errorf("read what was sent: %w", err)
 	}
@@ -98,73 +101,103 @@ func (l *Log) look() error {
 }
 
 // begin reads the files that were not read, and then the one of the name, which
-// stays open.
+// stays open. A file of before that cannot be opened is told, and the others are
+// read.
 func (l *Log) begin() error {
 	next, err := os.Open(l.name)
 	if err != nil {
 		return err
 	}
-	for _, f := range l.rotated() {
-		if err := errors.Join(l.readRotated(f), f.Close()); err != nil {
-			return errors.Join(err, next.Close())
-		}
-	}
+	rotatedErr := l.learnRotated()
 	if l.file != nil {
 		_ = l.file.Close() // it was only read
 	}
-	l.file = next
-	l.read, err = l.readFrom(next, 0)
+	l.file, l.read = next, 0
+	if info, err := next.Stat(); err == nil {
+		l.read = max(0, info.Size()-l.budget)
+	}
+	l.read, err = l.readFrom(next, l.read)
+	return errors.Join(rotatedErr, err)
+}
+
+// learnRotated reads the files of before that were not read: the newest first, so
+// that the budget and the room are for them, and learns what they have the oldest
+// first.
+func (l *Log) learnRotated() error {
+	files, err := l.rotated()
+	budget := &io.LimitedReader{N: l.budget}
+	var found [][]uint64
+	for room := l.most; len(files) > 0; files = files[1:] {
+		if room > 0 && budget.N > 0 {
+			hashes := lastLines(files[0], budget, room)
+			found, room = append(found, hashes), room-len(hashes)
+		}
+		_ = files[0].Close() // it was only read
+	}
+	for _, hashes := range slices.Backward(found) {
+		for _, hash := range hashes {
+			l.learn(hash)
+		}
+	}
 	return err
 }
 
-// Bounds of the files of before that are read: how many, and how much there is in one
-// that is compressed.
-const (
-	maxRotated = 99
-	maxInflate = 1 << 30
-)
-
-// readRotated reads a file of before, compressed or not. What is left of one that is
-// damaged, or is being compressed just now, is not known.
-func (l *Log) readRotated(f *os.File) error {
-	if !strings.HasSuffix(f.Name(), compressed) {
-		_, err := l.readFrom(f, 0)
-		return err
+// lastLines returns what the last lines of a file of before have, compressed or not,
+// as far as the budget goes. What is left of one that is damaged, or is being
+// compressed just now, is not known.
+func lastLines(f *os.File, budget *io.LimitedReader, room int) (hashes []uint64) {
+	budget.R = f
+	if strings.HasSuffix(f.Name(), compressed) {
+		plain, err := gzip.NewReader(f)
+		if err != nil {
+			return nil
+		}
+		budget.R = plain
+	} else if info, err := f.Stat(); err == nil {
+		_, _ = f.Seek(max(0, info.Size()-budget.N), io.SeekStart)
 	}
-	plain, err := gzip.NewReader(f)
-	if err != nil {
-		return nil //nolint:nilerr // see above
-	}
-	_, _ = l.learnLines(io.LimitReader(plain, maxInflate))
-	return nil
+	_, _ = hashLines(budget, func(hash uint64) {
+		if len(hashes) == 2*room {
+			hashes = append(hashes[:0], hashes[room:]...)
+		}
+		hashes = append(hashes, hash)
+	})
+	return hashes[max(0, len(hashes)-room):]
 }
 
 // compressed is the end of a compressed file's name.
 const compressed = ".gz"
 
-// rotated opens the files of before that were not read, the oldest first: those
-// behind the one that is open, or all when that is none of them.
-func (l *Log) rotated() (files []*os.File) {
+// rotated opens the files of before that were not read, the newest first: those
+// behind the one that is open, or all when that is none of them. While they are
+// renamed, one number is missing for a moment.
+func (l *Log) rotated() (files []*os.File, err error) {
 	var mine fs.FileInfo
 	if l.file != nil {
 		mine, _ = l.file.Stat()
 	}
-	for n := 1; n <= maxRotated; n++ {
-		f, err := os.Open(l.name + "." + strconv.Itoa(n))
-		if errors.Is(err, fs.ErrNotExist) {
-			f, err = os.Open(l.name + "." + strconv.Itoa(n) + compressed)
+	missing := 0
+	for n := 1; n <= maxRotated && missing < 2; n++ {
+		f, openErr := os.Open(l.name + "." + strconv.Itoa(n))
+		if errors.Is(openErr, fs.ErrNotExist) {
+			f, openErr = os.Open(l.name + "." + strconv.Itoa(n) + compressed)
 		}
-		if err != nil {
-			break
+		switch {
+		case errors.Is(openErr, fs.ErrNotExist):
+			missing++
+			continue
+		case openErr != nil:
+			err = errors.Join(err, openErr)
+			continue
 		}
-		if info, err := f.Stat(); err != nil || mine != nil && os.SameFile(mine, info) && info.Size() >= l.read {
+		missing = 0
+		if info, statErr := f.Stat(); statErr != nil || mine != nil && os.SameFile(mine, info) && info.Size() >= l.read {
 			_ = f.Close()
 			break
 		}
 		files = append(files, f)
 	}
-	slices.Reverse(files)
-	return files
+	return files, err
 }
 
 // readFrom reads the whole lines behind an offset, and returns where they end: a
@@ -173,12 +206,13 @@ func (l *Log) readFrom(f *os.File, offset int64) (int64, error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return offset, err
 	}
-	n, err := l.learnLines(f)
+	n, err := hashLines(f, l.learn)
 	return offset + n, err
 }
 
-// learnLines reads whole lines, and returns how long they are together.
-func (l *Log) learnLines(r io.Reader) (offset int64, err error) {
+// hashLines reads whole lines, hands over the hash of each that is an identity, and
+// returns how long they are together.
+func hashLines(r io.Reader, found func(hash uint64)) (offset int64, err error) {
 	in := bufio.NewReaderSize(r, maxLine)
 	for long := false; ; {
 		line, err := in.ReadSlice('\n')
@@ -194,7 +228,7 @@ func (l *Log) learnLines(r io.Reader) (offset int64, err error) {
 		}
 		offset += int64(len(line))
 		if hash, ok := hashOf(string(line)); ok && !long {
-			l.learn(hash)
+			found(hash)
 		}
 		long = false
 	}

@@ -113,6 +113,12 @@ func TestRotation(t *testing.T) {
 			appendTo(t, name, "<newer@r>\n")
 			appendTo(t, name+".3.gz", "this is damaged, and no reason to know nothing\n")
 		},
+		"in the middle of renaming": func(t *testing.T, name string) {
+			t.Helper()
+			rename(t, name, name+".2") // .1 is there again in a moment
+			appendTo(t, name+".2", "<late@r>\n")
+			appendTo(t, name, "<new@r>\n")
+		},
 		"by a copy": func(t *testing.T, name string) {
 			t.Helper()
 			appendTo(t, name+".1", "<first@r>\n<before@r>\n<late@r>\n")
@@ -161,6 +167,52 @@ func compress(t *testing.T, from, to string) {
 	}
 }
 
+// The newest of very many files of before are known, and the rest is not read; one
+// that cannot be opened is told.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "sent")
+	appendTo(t, name, "<new@r>\n")
+	for n := range 9 {
+		var text strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&text, "%d-%d@r\n", n+1, i)
+		}
+		appendTo(t, name+".plain", text.String())
+		compress(t, name+".plain", fmt.Sprintf("%s.%d.gz", name, n+1))
+	}
+	l, err := sent.OpenSmall(name, 250, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{"new@r": true, "1-0@r": true, "1-99@r": true, "2-99@r": true, "3-0@r": false, "9-99@r": false} {
+		if l.Has(id) != want {
+			t.Errorf("%s: want %v", id, want)
+		}
+	}
+
+	// Compressed ones that are long when they are not: the bytes are counted together.
+	for n := range 9 {
+		appendTo(t, name+".plain", fmt.Sprintf("%d-first@r\n", n+1)+strings.Repeat("no identity\n", 1000)+fmt.Sprintf("%d-last@r\n", n+1))
+		compress(t, name+".plain", fmt.Sprintf("%s.%d.gz", name, n+1))
+	}
+	if l, err = sent.OpenSmall(name, 250, 30_000); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{"new@r": true, "1-last@r": true, "2-last@r": true, "3-first@r": true, "3-last@r": false, "4-first@r": false} {
+		if l.Has(id) != want {
+			t.Errorf("%s: want %v", id, want)
+		}
+	}
+
+	if err := os.Symlink("sent.2", name+".2"); err != nil { // a loop
+		t.Fatal(err)
+	}
+	if _, err := sent.Open(name); err == nil || !strings.Contains(err.Error(), "sent.2") {
+		t.Errorf("a file that cannot be opened: %v", err)
+	}
+}
+
 // Memory is bounded: the oldest of very many are forgotten.
 func TestManyAreForgotten(t *testing.T) {
 	t.Parallel()
@@ -171,7 +223,7 @@ func TestManyAreForgotten(t *testing.T) {
 		fmt.Fprintf(&text, "%d@r\n", i)
 	}
 	appendTo(t, name, text.String())
-	l, err := sent.OpenSmall(name, 2000)
+	l, err := sent.OpenSmall(name, 2000, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
