@@ -63,17 +63,46 @@ func metered(t *testing.T, path string, settings listing.Settings) (*running, *p
 	return run(t, path, s), reg
 }
 
+// unordered is a publication that nobody ordered, of 250 that are listed.
+type unordered struct {
+	brake  string
+	before func(s *running) // of what is listed then, all or nothing is published
+	make   func(s *running) *running
+	after  int // so many are published once an operator agreed
+}
+
+func (c unordered) test(t *testing.T) {
+	t.Helper()
+	s, reg := metered(t, filepath.Join(t.TempDir(), "listing.db"), braked())
+	s.listMany(250, time.Time{})
+	if c.before != nil {
+		c.before(s)
+	}
+	before := s.Snapshot()
+	brakeOn(t, reg, s, "")
+	s = c.make(s)
+	if s.Snapshot().Sequence() != before.Sequence() || s.Snapshot().Len() != before.Len() {
+		t.Errorf("%d are published, were %d", s.Snapshot().Len(), before.Len())
+	}
+	brakeOn(t, reg, s, c.brake)
+	if n := s.actions()[listing.ActionBrake]; n == 0 {
+		t.Error("the audit does not tell")
+	}
+	s.resume()
+	time.Sleep(10 * time.Second)
+	if got := s.Snapshot().Len(); got != c.after {
+		t.Errorf("after resume %d are published, want %d", got, c.after)
+	}
+	brakeOn(t, reg, s, "")
+	s.verify()
+}
+
 // However a publication would come about that nobody ordered and that takes or brings
 // over half the list, what is published stays, and an operator is waited for.
 func TestEveryPublicationIsBraked(t *testing.T) {
 	t.Parallel()
 	const listed = 250
-	for name, c := range map[string]struct {
-		brake  string
-		before func(s *running) // of what is listed then, all or nothing is published
-		make   func(s *running) *running
-		after  int // so many are published once an operator agreed
-	}{
+	for name, c := range map[string]unordered{
 		"a wide exemption ends": {
 			"expiry",
 			func(s *running) { s.exempt(false, time.Now().Add(time.Hour), all20) },
@@ -118,30 +147,7 @@ func TestEveryPublicationIsBraked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, reg := metered(t, filepath.Join(t.TempDir(), "listing.db"), braked())
-				s.listMany(listed, time.Time{})
-				if c.before != nil {
-					c.before(s)
-				}
-				before := s.Snapshot()
-				brakeOn(t, reg, s, "")
-				s = c.make(s)
-				if s.Snapshot().Sequence() != before.Sequence() || s.Snapshot().Len() != before.Len() {
-					t.Errorf("%d are published, were %d", s.Snapshot().Len(), before.Len())
-				}
-				brakeOn(t, reg, s, c.brake)
-				if n := s.actions()[listing.ActionBrake]; n == 0 {
-					t.Error("the audit does not tell")
-				}
-				s.resume()
-				time.Sleep(10 * time.Second)
-				if got := s.Snapshot().Len(); got != c.after {
-					t.Errorf("after resume %d are published, want %d", got, c.after)
-				}
-				brakeOn(t, reg, s, "")
-				s.verify()
-			})
+			synctest.Test(t, c.test)
 		})
 	}
 }

@@ -323,71 +323,80 @@ func TestClockJumpsBackOrStands(t *testing.T) {
 	for _, stands := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stands %t", stands), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				path := filepath.Join(t.TempDir(), "listing.db")
-				began := time.Now()
-				raw, err := listing.Open(path, listing.Options{Settings: braked()})
-				if err != nil {
-					t.Fatal(err)
-				}
-				var wrong atomic.Bool
-				clock := func() time.Time {
-					switch {
-					case wrong.Load() && stands:
-						return began.UTC()
-					case wrong.Load():
-						return time.Now().UTC().Add(-year)
-					}
-					return time.Now().UTC()
-				}
-				raw.SetClock(clock)
-				s := run(t, path, raw)
-				s.listMany(500, time.Now().Add(24*time.Hour))
-				for n := range 40 {
-					s.observe(bounce(n, fmt.Sprintf("192.0.2.%d", n), time.Now()))
-				}
-				serial := s.Snapshot().Sequence()
-				wrong.Store(true)
-				for n := range 40 {
-					time.Sleep(2 * time.Hour)
-					s.observe(bounce(100+n, fmt.Sprintf("192.0.2.%d", n), clock()))
-					s.list(time.Time{}, fmt.Sprintf("198.51.100.%d", n))
-					if next := s.Snapshot().Sequence(); next <= serial {
-						t.Fatalf("serial %d after %d", next, serial)
-					} else {
-						serial = next
-					}
-				}
-				if n := s.Snapshot().Len(); n != 580 {
-					t.Errorf("%d are listed, want 580", n)
-				}
-				// New listings count within an hour of whatever clock.
-				s.observe(bounce(200, "192.0.2.200", clock()))
-				if _, ok := s.Snapshot().Lookup(netip.MustParseAddr("192.0.2.200")); !ok {
-					t.Errorf("41 new listings are too many: %+v", s.status().Brakes)
-				}
-				for n := range 20 {
-					s.observe(bounce(201+n, fmt.Sprintf("192.0.2.%d", 201+n), clock()))
-				}
-				if s.status().Brakes.Held != 11 {
-					t.Errorf("brakes %+v", s.status().Brakes)
-				}
-				s.verify()
-				wrong.Store(false)
-				s.resume()
-				time.Sleep(5 * time.Minute)
-				want := 590 // what came a year ago is too old to list now
-				if stands {
-					want = 601
-				}
-				if s.status().Brakes.Stalled.IsZero() || s.Snapshot().Len() != want {
-					t.Errorf("set right again: %d are listed, %+v", s.Snapshot().Len(), s.status().Brakes)
-				}
-				if next := s.Snapshot().Sequence(); next < serial {
-					t.Errorf("serial %d after %d", next, serial)
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { clockJumpsBackOrStands(t, stands) })
 		})
+	}
+}
+
+// wrongClock opens a store whose clock stands, or is a year late, while it is wrong.
+func wrongClock(t *testing.T, stands bool) (s *running, clock func() time.Time, wrong *atomic.Bool) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "listing.db")
+	began := time.Now()
+	raw, err := listing.Open(path, listing.Options{Settings: braked()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong = new(atomic.Bool)
+	clock = func() time.Time {
+		switch {
+		case wrong.Load() && stands:
+			return began.UTC()
+		case wrong.Load():
+			return time.Now().UTC().Add(-year)
+		}
+		return time.Now().UTC()
+	}
+	raw.SetClock(clock)
+	return run(t, path, raw), clock, wrong
+}
+
+func clockJumpsBackOrStands(t *testing.T, stands bool) {
+	t.Helper()
+	s, clock, wrong := wrongClock(t, stands)
+	s.listMany(500, time.Now().Add(24*time.Hour))
+	for n := range 40 {
+		s.observe(bounce(n, fmt.Sprintf("192.0.2.%d", n), time.Now()))
+	}
+	serial := s.Snapshot().Sequence()
+	wrong.Store(true)
+	for n := range 40 {
+		time.Sleep(2 * time.Hour)
+		s.observe(bounce(100+n, fmt.Sprintf("192.0.2.%d", n), clock()))
+		s.list(time.Time{}, fmt.Sprintf("198.51.100.%d", n))
+		if next := s.Snapshot().Sequence(); next <= serial {
+			t.Fatalf("serial %d after %d", next, serial)
+		} else {
+			serial = next
+		}
+	}
+	if n := s.Snapshot().Len(); n != 580 {
+		t.Errorf("%d are listed, want 580", n)
+	}
+	// New listings count within an hour of whatever clock.
+	s.observe(bounce(200, "192.0.2.200", clock()))
+	if _, ok := s.Snapshot().Lookup(netip.MustParseAddr("192.0.2.200")); !ok {
+		t.Errorf("41 new listings are too many: %+v", s.status().Brakes)
+	}
+	for n := range 20 {
+		s.observe(bounce(201+n, fmt.Sprintf("192.0.2.%d", 201+n), clock()))
+	}
+	if s.status().Brakes.Held != 11 {
+		t.Errorf("brakes %+v", s.status().Brakes)
+	}
+	s.verify()
+	wrong.Store(false)
+	s.resume()
+	time.Sleep(5 * time.Minute)
+	want := 590 // what came a year ago is too old to list now
+	if stands {
+		want = 601
+	}
+	if s.status().Brakes.Stalled.IsZero() || s.Snapshot().Len() != want {
+		t.Errorf("set right again: %d are listed, %+v", s.Snapshot().Len(), s.status().Brakes)
+	}
+	if next := s.Snapshot().Sequence(); next < serial {
+		t.Errorf("serial %d after %d", next, serial)
 	}
 }
 
