@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Received is one trace line (RFC 5321 §4.4), as far as it could be read.
@@ -328,17 +329,20 @@ func bracketed(s string) (addr netip.Addr, ok bool) {
 	return literalAddr(strings.TrimSpace(text))
 }
 
-// literalAddr reads what stands between the brackets of an address literal.
+// literalAddr reads what stands between the brackets of an address literal. Exchange
+// writes those of its own network with a zone, which is a word or a number.
 func literalAddr(text string) (netip.Addr, bool) {
 	if len(text) > 5 && strings.EqualFold(text[:5], "IPv6:") {
 		text = text[5:]
 	}
 	addr, err := netip.ParseAddr(text)
-	if err != nil {
+	if err != nil || strings.ContainsFunc(addr.Zone(), notInZone) {
 		return netip.Addr{}, false
 	}
 	return addr.Unmap().WithZone(""), true
 }
+
+func notInZone(r rune) bool { return r != '.' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 
 // name returns a host name without its dot, or nothing for what is none.
 func name(s string) string {
