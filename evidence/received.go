@@ -342,7 +342,9 @@ func literalAddr(text string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), true
 }
 
-func notInZone(r rune) bool { return r != '.' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+func notInZone(r rune) bool {
+	return r != '.' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+}
 
 // name returns a host name without its dot, or nothing for what is none.
 func name(s string) string {
