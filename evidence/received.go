@@ -38,8 +38,10 @@ const Unreadable = `""`
 // have white space if it is quoted: what follows it is not read then.
 func ParseReceived(value string) Received {
 	var r Received
+	long := len(value) > maxLine
 	value, quoted := beforeQuote(value[:min(len(value), maxLine)])
 	tokens, date, cut := tokenize(value)
+	cut = cut || long
 	date, second, _ := strings.Cut(date, ";")
 	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
 		second, _, _ = strings.Cut(second, ";")

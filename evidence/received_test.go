@@ -294,6 +294,8 @@ func FuzzParseReceived(f *testing.F) {
 	f.Add("from helo (ptr [192.0.2.66]) by mx with ESMTP id 1 for <a@b.example>; Sat, 21 Nov 2026 10:00:00 +0000", "", "", "")
 	f.Add("from [192.0.2.66] (port=1 helo=x) by mx with smtp (Exim 4.98)", "", "", "")
 	f.Add("x", "ptr.example", "::%", "jane")
+	f.Add(strings.Repeat("x", 8192), "ptr.example", "joe", "jane")
+	f.Add("x", strings.Repeat("x", 1100), strings.Repeat("x", 1100), "jane")
 	f.Add("(qmail 1 invoked from network); 21 Nov 2026 10:00:00 -0000", "by", "by", "by")
 	at := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, helo, ptr, ident, local string) {
