@@ -24,7 +24,8 @@ type Received struct {
 	Local    bool // a process or a user of the host handed the message in, or it was fetched
 }
 
-// Unreadable is the recipient of a line that has one, which could be several.
+// Unreadable is the recipient of a line that has one, which could be several or is not
+// read.
 const Unreadable = `""`
 
 // ParseReceived reads the value of a Received field. It knows the forms of
@@ -38,10 +39,8 @@ const Unreadable = `""`
 // have white space if it is quoted: what follows it is not read then.
 func ParseReceived(value string) Received {
 	var r Received
-	long := len(value) > maxLine
-	value, quoted := beforeQuote(value[:min(len(value), maxLine)])
+	value, more := readable(value)
 	tokens, date, cut := tokenize(value)
-	cut = cut || long
 	date, second, _ := strings.Cut(date, ";")
 	if r.Date = parseDate(date); r.Date.IsZero() { // old Sendmail has two
 		second, _, _ = strings.Cut(second, ";")
@@ -72,7 +71,7 @@ func ParseReceived(value string) Received {
 		}
 		i += clause
 	}
-	if quoted {
+	if more {
 		r.For, r.Date = Unreadable, time.Time{}
 	}
 	// A line whose end is not there has lost what its host wrote, and kept what
@@ -207,11 +206,13 @@ func (r *Received) clause(keyword string, rest []token) {
 	}
 }
 
-// beforeQuote returns the value up to the word with the first quote behind "by", if
-// there is one. Host names and protocols have none, but addresses do: in a quoted
-// local part (RFC 5321 §4.1.2) the client can write the end of the clause, and other
-// clauses. An ident can have white space, too, and then there is a second "by".
-func beforeQuote(value string) (before string, quoted bool) {
+// readable returns what is read of a value: maxLine octets, up to the word with the
+// first quote behind "by". Host names and protocols have none, but addresses do: in a
+// quoted local part (RFC 5321 §4.1.2) the client can write the end of the clause, and
+// other clauses. An ident can have white space, too, and then there is a second "by".
+// more tells that there is something that is not read.
+func readable(value string) (text string, more bool) {
+	value, more = value[:min(len(value), maxLine)], len(value) > maxLine
 	words, by, ident, start := 0, false, false, 0
 	for word := range strings.FieldsSeq(value) {
 		at := start + strings.Index(value[start:], word)
@@ -222,7 +223,7 @@ func beforeQuote(value string) (before string, quoted bool) {
 		by, ident = by || isBy, ident || strings.Contains(word, "ident=")
 		words, start = words+1, at+len(word)
 	}
-	return value, false
+	return value, more
 }
 
 // hostOf returns which mail system wrote the line, if it is one that says so and
