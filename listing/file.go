@@ -192,8 +192,8 @@ func openChecked(path string, look looking) (*database, error) {
 	}
 	if lost, ok := errors.AsType[*lostMetaError](err); ok {
 		lost.look(path)
-	} else {
-		err = fmt.Errorf("%w; restore a backup", err)
+	} else if err = fmt.Errorf("%w; restore a backup", err); look == lookDeep && checkFile(path, lookEnds) == nil {
+		err = fmt.Errorf("%w, or try 'verify --repair --drop'", err)
 	}
 	return nil, errors.Join(err, db.Close())
 }

@@ -126,6 +126,9 @@ func (r *repair) after() error {
 }
 
 func (r *repair) run(o Order, drop bool) (err error) {
+	if err := r.order(); err != nil {
+		return fmt.Errorf("put its keys in order: %w", err)
+	}
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}

@@ -69,6 +69,7 @@ const (
 	repairCount   = "counted anew"
 	repairJournal = "begun anew: secondaries fetch the whole zone once"
 	repairText    = "made anew from its other half"
+	repairOrder   = "put in order; what is wrong beyond that is told then"
 	repairHeaders = "dropped, since nothing follows from it"
 	repairDigest  = "made anew from the records, under a new serial"
 
@@ -173,16 +174,8 @@ func (v *Verdict) order(tx *bolt.Tx) bool {
 			v.damage(string(name), "", "", "the bucket is missing")
 			return false
 		}
-		var last []byte
-		err := b.ForEach(func(key, _ []byte) error {
-			if last != nil && bytes.Compare(last, key) >= 0 {
-				return fmt.Errorf("key %x stands after %x", key, last)
-			}
-			last = key
-			return nil
-		})
-		if err != nil {
-			v.damage(string(name), "", "", err.Error())
+		if err := rises(b); err != nil {
+			v.damage(string(name), "", repairOrder, err.Error())
 			return false
 		}
 	}

@@ -157,7 +157,7 @@ func (a *app) printVerdict(what string, v listing.Verdict) error {
 		}
 	}
 	if n := len(v.Damage) + v.More; n > 0 {
-		return &codeError{exitFailed, fmt.Errorf("%s is damaged: %d things are wrong with it", what, n)}
+		return &codeError{exitFailed, fmt.Errorf("%s is damaged, faults found: %d; %s", what, n, wayOut(v))}
 	}
 	if a.asJSON {
 		return nil
@@ -165,6 +165,20 @@ func (a *app) printVerdict(what string, v listing.Verdict) error {
 	_, err := fmt.Fprintf(a.out, "%s is whole: %d published entries at serial %d, %d records, %d observations, %d changes in the journal, %d entries in the audit\n",
 		what, v.Entries, listing.SerialOf(v.Sequence), v.Records, v.Observations, v.Journal, v.Audit)
 	return err
+}
+
+// wayOut says what to do about damage.
+func wayOut(v listing.Verdict) string {
+	way := "'verify --repair' mends it, with no daemon running"
+	for _, d := range v.Damage {
+		switch {
+		case d.Part == "pages" && d.Repair == "":
+			return "restore a backup"
+		case d.Repair == "":
+			way = "restore a backup; without one, 'verify --repair --drop' takes out what cannot be read"
+		}
+	}
+	return way
 }
 
 // maxPageDamage bounds what is read of the other process.
