@@ -136,13 +136,19 @@ type rbldnsd struct {
 
 func startRbldnsd(t *testing.T, path, dir string, z *zonefile.Zone) *rbldnsd {
 	t.Helper()
-	port := freePort(t)
 	zone := strings.TrimSuffix(z.Name, ".")
-	cmd := exec.Command(path, "-n", "-b", "127.0.0.1/"+strconv.Itoa(port),
+	return runRbldnsd(t, path, dir, z.Name,
 		zone+":ip4set:"+filepath.Join(dir, zonefile.IP4Set.File(z)),
 		zone+":ip6trie:"+filepath.Join(dir, zonefile.IP6Trie.File(z)),
 		"both.example:combined:"+filepath.Join(dir, zonefile.Combined.File(z)),
 		"six.example:ip6trie:"+filepath.Join(dir, zonefile.IP6Trie.File(z)))
+}
+
+// runRbldnsd has it serve zones from files in a directory, until it answers for one of them.
+func runRbldnsd(t *testing.T, path, dir, apex string, zones ...string) *rbldnsd {
+	t.Helper()
+	port := freePort(t)
+	cmd := exec.Command(path, append([]string{"-n", "-b", "127.0.0.1/" + strconv.Itoa(port)}, zones...)...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	// It gives up root, and must be able to read the files then.
@@ -165,7 +171,7 @@ func startRbldnsd(t *testing.T, path, dir string, z *zonefile.Zone) *rbldnsd {
 	r.conn = must(dns.Dial("udp", r.addr))(t)
 	t.Cleanup(func() { r.conn.Close() })
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		m := new(dns.Msg).SetQuestion(z.Name, dns.TypeSOA)
+		m := new(dns.Msg).SetQuestion(apex, dns.TypeSOA)
 		c := dns.Client{Timeout: 200 * time.Millisecond}
 		if reply, _, err := c.ExchangeWithConn(m, r.conn); err == nil && len(reply.Answer) == 1 {
 			if got := reply.Answer[0].(*dns.SOA).Serial; got != sequence {

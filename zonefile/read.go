@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 
 	"backscatter/listing"
 )
@@ -82,6 +81,10 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("read format %q: want one of %s", f, FormatNames(Readable))
 	}
+	if start, _ := in.r.Peek(len(gzipStart)); string(start) == gzipStart {
+		return nil, nil, errors.New("read list: it is compressed by gzip: unpack it first, as 'gzip -dc FILE | backscatter import OPTIONS -' does")
+	}
+	in.format = f
 	if f == Master {
 		in.master = &zoneReader{origin: "."}
 	}
@@ -107,17 +110,23 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 	return in.listed(), in.problems, nil
 }
 
+// gzipStart is how compressed files begin (RFC 1952 §2.3.1).
+const gzipStart = "\x1f\x8b"
+
 // reader collects what one file lists.
 type reader struct {
 	*lines
 	items    []Item
-	excluded []netip.Prefix
 	problems []Problem
-	widest   int                                      // $MAXRANGE4, as bits
+	most     uint64                                   // addresses of a range, by $MAXRANGE4; 0: any number
 	key      func(netip.Prefix) (netip.Prefix, error) // what is taken for a prefix
 	master   *zoneReader                              // of a master file alone
 
-	inside func(*reader, []byte) error // takes the lines of the data set that a combined file is in
+	// Of the data set that is read, of which a combined file has several:
+	format   Format
+	inside   func(*reader, []byte) error // takes its lines, in a combined file
+	begun    int                         // the first of its items
+	excluded []netip.Prefix
 }
 
 // line takes one line, or tells why it cannot.
@@ -185,71 +194,4 @@ func (r *reader) size() int {
 		n += len(r.master.owners)
 	}
 	return n
-}
-
-// listed returns the items without overlaps and without what is excluded.
-func (r *reader) listed() []Item {
-	slices.SortStableFunc(r.items, func(a, b Item) int { return listing.ComparePrefix(a.Prefix, b.Prefix) })
-	items := disjoint(r.items, func(item Item) netip.Prefix { return item.Prefix })
-	if len(r.excluded) == 0 {
-		return items
-	}
-	slices.SortFunc(r.excluded, listing.ComparePrefix)
-	excluded := disjoint(r.excluded, func(p netip.Prefix) netip.Prefix { return p })
-	var left []Item
-	for _, item := range items {
-		for p := range without(item.Prefix, overlapping(excluded, item.Prefix)) {
-			left = append(left, Item{Line: item.Line, Prefix: p})
-		}
-	}
-	return left
-}
-
-// disjoint drops, in place, what something before it covers. Sorted, whatever
-// covers an element stands before it.
-func disjoint[T any](sorted []T, prefix func(T) netip.Prefix) []T {
-	kept := sorted[:0]
-	for _, v := range sorted {
-		if len(kept) == 0 || !covers(prefix(kept[len(kept)-1]), prefix(v)) {
-			kept = append(kept, v)
-		}
-	}
-	return kept
-}
-
-func covers(wide, p netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }
-
-// overlapping returns the part of sorted, disjoint prefixes that overlaps p.
-func overlapping(sorted []netip.Prefix, p netip.Prefix) []netip.Prefix {
-	from, _ := slices.BinarySearchFunc(sorted, p, listing.ComparePrefix)
-	if from > 0 && covers(sorted[from-1], p) {
-		from--
-	}
-	to := from
-	for to < len(sorted) && sorted[to].Overlaps(p) {
-		to++
-	}
-	return sorted[from:to]
-}
-
-// without returns what is left of p, halving it where an exclusion lies
-// inside. The exclusions are sorted and disjoint. Each of them costs at most as
-// many pieces as an address has bits, so this ends soon.
-func without(p netip.Prefix, excluded []netip.Prefix) func(yield func(netip.Prefix) bool) {
-	return func(yield func(netip.Prefix) bool) { subtract(p, excluded, yield) }
-}
-
-func subtract(p netip.Prefix, excluded []netip.Prefix, yield func(netip.Prefix) bool) bool {
-	switch excluded = overlapping(excluded, p); {
-	case len(excluded) == 0:
-		return yield(p)
-	case covers(excluded[0], p):
-		return true
-	}
-	bits := p.Bits() + 1
-	upper := p.Addr().AsSlice()
-	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
-	addr, _ := netip.AddrFromSlice(upper)
-	return subtract(netip.PrefixFrom(p.Addr(), bits), excluded, yield) &&
-		subtract(netip.PrefixFrom(addr, bits), excluded, yield)
 }

@@ -35,9 +35,14 @@ func (r *reader) ip4set(text []byte) error {
 	if err != nil {
 		return err
 	}
+	if size := uint64(last-first) + 1; r.most > 0 && size > r.most {
+		return fmt.Errorf("has %d addresses, and the file's $MAXRANGE4 allows %d", size, r.most)
+	}
 	if exclude {
 		for p := range prefixes(first, last) {
-			r.excluded = append(r.excluded, p)
+			if err := r.exclude(p); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -70,10 +75,12 @@ func (r *reader) special(text string) error {
 		switch {
 		case err != nil, strings.HasPrefix(value, "/") && n > 32, n == 0 && value[0] != '/':
 			return errors.New("want $MAXRANGE4 with a prefix length like /32 or a number of addresses")
-		case value[0] != '/':
-			n = uint64(32 - (bits.Len64(n) - 1))
+		case value[0] == '/':
+			n = 1 << (32 - n)
 		}
-		r.widest = max(r.widest, int(n)) // it can only be made smaller
+		if r.most == 0 || n < r.most { // it can only be made smaller
+			r.most = n
+		}
 	}
 	return nil
 }
@@ -100,9 +107,6 @@ func checkValue(text []byte) error {
 func (r *reader) addRange(first, last uint32) error {
 	var keys []netip.Prefix
 	for p := range prefixes(first, last) {
-		if p.Bits() < r.widest {
-			return fmt.Errorf("%s is wider than the file's $MAXRANGE4, /%d", p, r.widest)
-		}
 		key, err := r.key(p)
 		if err != nil {
 			return err

@@ -17,6 +17,9 @@ func (r *reader) ip4tset(text []byte) error {
 	if isRemark(text) {
 		return r.ip4set(text)
 	}
+	if i := bytes.IndexAny(text, "#;"); i > 0 {
+		text = bytes.TrimSpace(text[:i])
+	}
 	if _, n, ok := parseOctets(string(text)); !ok || n != 4 {
 		return errors.New("want one IPv4 address: ip4tset has no prefixes, ranges, exclusions or texts")
 	}
@@ -25,8 +28,10 @@ func (r *reader) ip4tset(text []byte) error {
 
 // ip4trie takes a line of rbldnsd's syntax, in which there are no ranges.
 func (r *reader) ip4trie(text []byte) error {
-	entry, _, _ := bytes.Cut(bytes.TrimLeft(text, "! \t"), []byte(" "))
-	entry, _, _ = bytes.Cut(entry, []byte(":"))
+	entry := bytes.TrimLeft(text, "! \t")
+	if i := bytes.IndexAny(entry, " \t:#;"); i >= 0 {
+		entry = entry[:i]
+	}
 	if !isRemark(text) && bytes.ContainsRune(entry, '-') {
 		return errors.New("ip4trie has no ranges")
 	}
@@ -59,8 +64,7 @@ func (r *reader) ip6trie(text []byte) error {
 		if err != nil {
 			return err
 		}
-		r.excluded = append(r.excluded, p)
-		return nil
+		return r.exclude(p)
 	}
 	if value := bytes.TrimLeft(rest[end:], " \t"); len(value) > 0 && value[0] == ':' {
 		if err := checkValue(value); err != nil {
@@ -105,16 +109,17 @@ func (r *reader) combined(text []byte) error {
 
 func (r *reader) dataset(fields []string) error {
 	// What follows is passed over, if it cannot be taken: one line says so.
+	r.endSet()
 	r.inside = func(*reader, []byte) error { return nil }
-	if len(fields) == 0 {
-		return errors.New("want $DATASET with a type")
+	if len(fields) < 2 {
+		return errors.New("want $DATASET with a type and a sub-zone: what follows is passed over")
 	}
 	kind, _, _ := strings.Cut(fields[0], ":")
 	parse, ok := parsers[Format(kind)]
 	if !ok || !strings.HasPrefix(kind, "ip") {
 		return fmt.Errorf("a data set of type %q has no addresses, or is not known: it is passed over", kind)
 	}
-	r.inside = parse
+	r.inside, r.format = parse, Format(kind)
 	return nil
 }
 

@@ -101,8 +101,8 @@ func TestReadIP4Set(t *testing.T) {
 			nil,
 		},
 		{
-			"exclusions", "192.0.2.0/29\n!192.0.2.4-5\n!192.0.2.1\n198.51.100.7\n!198.51.100\n!203.0.113.1\n!10.0.0.0/8\n",
-			[]string{"1 192.0.2.0/32", "1 192.0.2.2/31", "1 192.0.2.6/31"},
+			"exclusions", "192.0.2.0/29\n!192.0.2.4-5\n!192.0.2.1\n198.51.100.7\n!198.51.100\n198.51.100\n!203.0.113.1\n!10.0.0.0/8\n",
+			[]string{"1 192.0.2.0/32", "1 192.0.2.2/31", "1 192.0.2.6/31", "4 198.51.100.7/32"},
 			nil,
 		},
 		{
@@ -126,12 +126,15 @@ func TestReadIP4Set(t *testing.T) {
 		{
 			"widest range", "$MAXRANGE4 /32\n192.0.2.1\n192.0.2\n",
 			[]string{"2 192.0.2.1/32"},
-			[]string{"3: 192.0.2.0/24 is wider than the file's $MAXRANGE4, /32"},
+			[]string{"3: has 256 addresses, and the file's $MAXRANGE4 allows 1"},
 		},
 		{
-			"widest range in addresses", "$MAXRANGE4 64\n192.0.2.0/26\n192.0.2.128/25\n",
+			"widest range in addresses", "$MAXRANGE4 64\n192.0.2.0/26\n192.0.2.128/25\n$MAXRANGE4 /24\n192.0.2.100-164\n192.0.2.0/28\n!192.0.2.0/25\n",
 			[]string{"2 192.0.2.0/26"},
-			[]string{"3: 192.0.2.128/25 is wider than the file's $MAXRANGE4, /26"},
+			[]string{
+				"3: has 128 addresses, and the file's $MAXRANGE4 allows 64", "5: has 65 addresses, and the file's $MAXRANGE4 allows 64",
+				"7: has 128 addresses, and the file's $MAXRANGE4 allows 64",
+			},
 		},
 		{"bad widest range", "$MAXRANGE4 x\n$MAXRANGE4\n$MAXRANGE4 /33\n$MAXRANGE4 0\n", nil, []string{
 			"1: want $MAXRANGE4 with a prefix length like /32 or a number of addresses",
@@ -194,6 +197,9 @@ func TestReadBounds(t *testing.T) {
 	_, problems, err = zonefile.Read(strings.NewReader(strings.Repeat("x\n", 1_000_000)), zonefile.Plain)
 	if err == nil || len(problems) > 2000 {
 		t.Errorf("a million bad lines: %d problems, error %v", len(problems), err)
+	}
+	if _, _, err = zonefile.Read(strings.NewReader("\x1f\x8b\x08packed\n"), zonefile.Plain); err == nil || !strings.Contains(err.Error(), "gzip -dc") {
+		t.Errorf("a compressed list: %v", err)
 	}
 	if _, _, err = zonefile.Read(strings.NewReader(""), zonefile.Removals); err == nil {
 		t.Error("a file of removals was read as a list")

@@ -1,0 +1,127 @@
+package zonefile
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"backscatter/listing"
+)
+
+// exclude takes an exclusion of rbldnsd.
+func (r *reader) exclude(p netip.Prefix) error {
+	if key, err := r.key(p); err == nil && key != p {
+		r.excluded = append(r.excluded, key)
+		return fmt.Errorf("excludes a part of %s, which is listed whole or not at all: it is not", key)
+	}
+	r.excluded = append(r.excluded, p)
+	return nil
+}
+
+// endSet takes what a data set excludes out of what it lists. The narrowest entry
+// that an address is in tells whether it is listed, and of two that are equal the
+// exclusion: so does rbldnsd, but that of two equal ones a trie takes the first.
+func (r *reader) endSet() {
+	defer func() { r.begun, r.excluded = len(r.items), nil }()
+	if len(r.excluded) == 0 {
+		return
+	}
+	set := slices.Clone(r.items[r.begun:])
+	r.items = r.items[:r.begun]
+	slices.SortFunc(r.excluded, listing.ComparePrefix)
+	slices.SortStableFunc(set, func(a, b Item) int {
+		return cmp.Or(r.narrowness(a.Prefix)-r.narrowness(b.Prefix), listing.ComparePrefix(a.Prefix, b.Prefix))
+	})
+	for len(set) > 0 {
+		least := r.narrowness(set[0].Prefix)
+		n := slices.IndexFunc(set, func(item Item) bool { return r.narrowness(item.Prefix) != least })
+		if n < 0 {
+			n = len(set)
+		}
+		r.takeOut(set[:n], least)
+		set = set[n:]
+	}
+}
+
+// takeOut keeps of sorted items what no exclusion that is as narrow, or narrower,
+// takes out of them.
+func (r *reader) takeOut(items []Item, least int) {
+	var excluded []netip.Prefix
+	for _, p := range r.excluded {
+		if r.narrowness(p) >= least {
+			excluded = append(excluded, p)
+		}
+	}
+	excluded = disjoint(excluded, func(p netip.Prefix) netip.Prefix { return p })
+	for _, item := range disjoint(items, func(item Item) netip.Prefix { return item.Prefix }) {
+		for p := range without(item.Prefix, overlapping(excluded, item.Prefix)) {
+			r.items = append(r.items, Item{Line: item.Line, Prefix: p})
+		}
+	}
+}
+
+// narrowness is how narrow an entry is to the data set. An ip4set is made of single
+// addresses, /24s, /16s and /8s, over which it spreads all else.
+func (r *reader) narrowness(p netip.Prefix) int {
+	if r.format == IP4Set {
+		return max(1, (p.Bits()+7)/8)
+	}
+	return p.Bits()
+}
+
+// listed returns the items, sorted and without overlaps.
+func (r *reader) listed() []Item {
+	r.endSet()
+	slices.SortStableFunc(r.items, func(a, b Item) int { return listing.ComparePrefix(a.Prefix, b.Prefix) })
+	return disjoint(r.items, func(item Item) netip.Prefix { return item.Prefix })
+}
+
+// disjoint drops, in place, what something before it covers. Sorted, whatever
+// covers an element stands before it.
+func disjoint[T any](sorted []T, prefix func(T) netip.Prefix) []T {
+	kept := sorted[:0]
+	for _, v := range sorted {
+		if len(kept) == 0 || !covers(prefix(kept[len(kept)-1]), prefix(v)) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}
+
+func covers(wide, p netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }
+
+// overlapping returns the part of sorted, disjoint prefixes that overlaps p.
+func overlapping(sorted []netip.Prefix, p netip.Prefix) []netip.Prefix {
+	from, _ := slices.BinarySearchFunc(sorted, p, listing.ComparePrefix)
+	if from > 0 && covers(sorted[from-1], p) {
+		from--
+	}
+	to := from
+	for to < len(sorted) && sorted[to].Overlaps(p) {
+		to++
+	}
+	return sorted[from:to]
+}
+
+// without returns what is left of p, halving it where an exclusion lies
+// inside. The exclusions are sorted and disjoint. Each of them costs at most as
+// many pieces as an address has bits, so this ends soon.
+func without(p netip.Prefix, excluded []netip.Prefix) func(yield func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) { subtract(p, excluded, yield) }
+}
+
+func subtract(p netip.Prefix, excluded []netip.Prefix, yield func(netip.Prefix) bool) bool {
+	switch excluded = overlapping(excluded, p); {
+	case len(excluded) == 0:
+		return yield(p)
+	case covers(excluded[0], p):
+		return true
+	}
+	bits := p.Bits() + 1
+	upper := p.Addr().AsSlice()
+	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	addr, _ := netip.AddrFromSlice(upper)
+	return subtract(netip.PrefixFrom(p.Addr(), bits), excluded, yield) &&
+		subtract(netip.PrefixFrom(addr, bits), excluded, yield)
+}
