@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
 
 	"backscatter/listing"
 )
@@ -196,5 +197,28 @@ func eventually(t *testing.T, what string, done func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within a minute", what)
 		}
+	}
+}
+
+// What values that are written again and again leave free is used for the others.
+func TestCompactLeavesLittleFree(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.stop()
+	size := int64(0)
+	edit(t, s.path, func(tx *bolt.Tx) error {
+		put := func(name string, n, length int) (err error) {
+			for i := range n {
+				key := fmt.Appendf(nil, "j%08d", i)
+				err = errors.Join(err, tx.Bucket([]byte(name)).Put(key, bytes.Repeat(key[8:], length)))
+				size += int64(length) // keys and pages add a little
+			}
+			return err
+		}
+		return errors.Join(put("large", 3, 3<<20), put("observations", 16<<10, 480))
+	})
+	out, err := listing.Compact(t.Context(), s.path, operator, func(int64, int64) {})
+	if err != nil || out.After > size+size/8 {
+		t.Errorf("%d bytes are %d when compacted: %v", size, out.After, err)
 	}
 }

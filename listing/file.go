@@ -37,9 +37,11 @@ var (
 	bucketLarge        = []byte("large")        // first letter of journal or audit, its key → its value, of one that is large
 	bucketHeaders      = []byte("headers")      // time, prefix, identity → header; missing from stores of before it
 
+	// In the order in which a compaction copies them: a leaf of few large values is
+	// written again with each that comes, and what that leaves free the others fill.
 	buckets = [][]byte{
-		bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
-		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts, bucketHeaders, bucketLarge,
+		bucketLarge, bucketMeta, bucketRecords, bucketObservations, bucketSeen, bucketExpiry,
+		bucketJournal, bucketExempt, bucketReporters, bucketAudit, bucketTexts, bucketHeaders,
 	}
 	keySchema = []byte("schema")
 	keyState  = []byte("state")
