@@ -159,6 +159,41 @@ func (e *heldError) withhold(c *change, o Order) {
 // publish lifts the brake on publication.
 func (b *brakes) publish() { b.Withheld, b.Gone, b.Come, b.Of = time.Time{}, 0, 0, 0 }
 
+// Withheld is an exemption of the configuration that is not in force yet, or one that
+// is in force still, while the brake on publication is on.
+type Withheld struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Reason string       `json:"reason"`
+	Lifted bool         `json:"lifted,omitempty"` // it is to end
+}
+
+// maxWithheld bounds how many of them are told.
+const maxWithheld = 1000
+
+// withheld returns what waits, in the order of the prefixes, and how much there is more.
+func (st *state) withheld(settings *Settings) (out []Withheld, more int) {
+	inForce := make(map[netip.Prefix]bool)
+	for _, x := range st.exempt {
+		if x.BuiltIn {
+			inForce[x.Prefix] = true
+		}
+	}
+	wanted := make(map[netip.Prefix]bool)
+	for _, x := range st.builtIn(settings) {
+		if wanted[x.Prefix] = true; !inForce[x.Prefix] {
+			out = append(out, Withheld{Prefix: x.Prefix, Reason: x.Reason})
+		}
+	}
+	for _, x := range st.exempt {
+		if x.BuiltIn && !wanted[x.Prefix] {
+			out = append(out, Withheld{x.Prefix, x.Reason, true})
+		}
+	}
+	slices.SortFunc(out, func(a, b Withheld) int { return ComparePrefix(a.Prefix, b.Prefix) })
+	told := min(len(out), maxWithheld)
+	return out[:told], len(out) - told
+}
+
 // dueBy returns how many listings go or come by what an entry of the index is about,
 // and no more than are enough to know.
 func (w *writer) dueBy(tx *bolt.Tx, lex *lexicon, key []byte, enough int) (int, error) {

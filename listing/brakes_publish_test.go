@@ -271,10 +271,18 @@ func TestWithheldExemptionsKeepWaiting(t *testing.T) {
 		t.Errorf("%d are published", n)
 	}
 	brakeOn(t, reg, s, "publication")
+	if got, want := s.status().Withheld, []listing.Withheld{
+		{Prefix: all20, Reason: "ours"}, {Prefix: hiding, Reason: "relay of reporter new"},
+	}; !slices.Equal(got, want) {
+		t.Errorf("waiting: %+v, want %+v", got, want)
+	}
 	if _, err := s.Apply(t.Context(), operator, exempting(braked(), netip.MustParsePrefix(host(8)+"/32"))); err != nil {
 		t.Fatal(err)
 	}
 	brakeOn(t, reg, s, "")
+	if waits := s.status().Withheld; len(waits) != 0 {
+		t.Errorf("waiting: %+v", waits)
+	}
 	if n := s.Snapshot().Len(); n != 248 { // less a relay, too
 		t.Errorf("%d are published", n)
 	}

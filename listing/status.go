@@ -31,6 +31,8 @@ type Status struct {
 	Writable       bool           `json:"writable"`
 	WhyNot         string         `json:"why_not,omitempty"`
 	Brakes         BrakeStatus    `json:"brakes"`                  // those that are on
+	Withheld       []Withheld     `json:"withheld,omitempty"`      // exemptions of the configuration, for the brake on publication
+	MoreWithheld   int            `json:"more_withheld,omitempty"` // than are told
 	Wide           *WideStatus    `json:"wide_prefixes,omitempty"` // nil: none was refused
 	Decommissioned *Decommission  `json:"decommissioned,omitempty"`
 	Profile        string         `json:"profile"`            // of the policy in force
@@ -71,6 +73,13 @@ func (s *Store) Status() (Status, error) {
 		}
 		if !st.ended.At.IsZero() {
 			out.Decommissioned = &st.ended
+		}
+		if !out.Brakes.Withheld.IsZero() {
+			if err := st.readReporters(tx); err != nil {
+				return err
+			}
+			st.exempt = all
+			out.Withheld, out.MoreWithheld = st.withheld(settings)
 		}
 		out.Observations, out.Journal, out.Audit, out.Commits = m.Observations, m.Base, m.Audit, m.Commits
 		out.Exemptions, out.FileSize = len(all), tx.Size()

@@ -113,6 +113,7 @@ func printStanding(b *strings.Builder, st listing.Status) {
 		fmt.Fprintf(b, "              nothing is published; 'backscatter decommission --undo' brings the list back\n")
 	}
 	printBrakes(b, st.Brakes)
+	printWithheld(b, st)
 	if w := st.Wide; w != nil {
 		fmt.Fprintf(b, "brake         %d prefixes were refused since the start as too wide to be listed, %s of them last, at %s\n", w.Refused, w.Prefix, stamp(w.Last))
 	}
@@ -139,5 +140,23 @@ func printBrakes(b *strings.Builder, on listing.BrakeStatus) {
 		fmt.Fprintf(b, "clock         jumped from %s to %s: nothing is dropped for its age until %s\n",
 			stamp(on.JumpedFrom), stamp(on.Jumped), stamp(on.Believed))
 		fmt.Fprintf(b, "              look at the clock; if it is right, there is nothing to do, or 'backscatter resume' has it believed at once\n")
+	}
+}
+
+// mostWithheld is how many exemptions that wait are printed for people.
+const mostWithheld = 20
+
+// printWithheld says which exemptions of the configuration wait for an operator.
+func printWithheld(b *strings.Builder, st listing.Status) {
+	told := st.Withheld[:min(len(st.Withheld), mostWithheld)]
+	for _, w := range told {
+		what := "not exempt yet"
+		if w.Lifted {
+			what = "exempt still"
+		}
+		fmt.Fprintf(b, "%-13s %s, %s: %s\n", "waits", w.Prefix, what, printable(w.Reason))
+	}
+	if more := st.MoreWithheld + len(st.Withheld) - len(told); more > 0 {
+		fmt.Fprintf(b, "              and %d more\n", more)
 	}
 }
