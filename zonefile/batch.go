@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -35,6 +36,7 @@ type batchFile struct {
 	entries int
 	size    int64
 	syncing int64      // so much the disk has begun with
+	written uint32     // sum of what was
 	sum     []byte     // SHA-256 of what was read back
 	gz      *gzipper   // the compressed copy of a file goes through it
 	plain   *batchFile // of which it is a compressed copy
@@ -43,10 +45,15 @@ type batchFile struct {
 // syncAtOnce is how much is written before the disk begins with it.
 const syncAtOnce = 1 << 20
 
+// quickSum is of sums that tell what was written from what is read back. Only the
+// disk and the memory are asked, so it need not withstand anybody.
+var quickSum = crc32.MakeTable(crc32.Castagnoli)
+
 // Write implements [io.Writer].
 func (f *batchFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	f.size += int64(n)
+	f.written = crc32.Update(f.written, quickSum, p[:n])
 	f.trail.reach(f.size)
 	if more := f.size - f.syncing; more >= syncAtOnce {
 		startSync(f.File, f.syncing, more)
@@ -166,9 +173,19 @@ func (b *batch) verify() error {
 	return nil
 }
 
-// follow hands the file to a reader, which it keeps behind the writer.
+// follow hands the file to a reader, which it keeps behind the writer and which reads
+// to the end. Every byte must be as it was written: also of what means no entry.
 func (f *batchFile) follow(fn func(io.Reader) error) error {
-	return f.read(func(file *os.File) error { return fn(&behind{file: file, trail: f.trail}) })
+	return f.read(func(file *os.File) error {
+		in := &behind{file: file, trail: f.trail}
+		if err := fn(in); err != nil {
+			return err
+		}
+		if in.sum != f.written {
+			return errors.New("has other bytes than were written")
+		}
+		return nil
+	})
 }
 
 // checkPacked compares a compressed copy with its original, and returns its sum.

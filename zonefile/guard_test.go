@@ -109,6 +109,13 @@ func TestPublishReadsBack(t *testing.T) {
 	other := func(text []byte) []byte {
 		return bytes.Replace(text, []byte("\n192.0.2.66\n"), []byte("\n192.0.2.67\n"), 1)
 	}
+	comment := func(text []byte) []byte {
+		return bytes.Replace(text, []byte("# bl.example "), []byte("# BL.example "), 1)
+	}
+	words := func(text []byte) []byte {
+		return bytes.Replace(text, []byte(" backscatter: "), []byte(" backscatter; "), 1)
+	}
+	setting := func(text []byte) []byte { return bytes.Replace(text, []byte("$TTL 300"), []byte("$TTL 900"), 1) }
 	flip := func(text []byte) []byte { text[len(text)/2] ^= 1; return text }
 	for _, c := range []struct {
 		what, name string
@@ -118,6 +125,9 @@ func TestPublishReadsBack(t *testing.T) {
 		{"cut off", "bl.example.ip4set", plain, cut},
 		{"longer", "bl.example.ip4set", plain, more},
 		{"of another host", "bl.example.ip4set", plain, other},
+		{"of another comment", "bl.example.ip4set", plain, comment},
+		{"of another text", "bl.example.ip4set", plain, words},
+		{"of another TTL", "bl.example.ip4set", plain, setting},
 		{"cut off", "bl.example.ip4set.gz", unpack, cut},
 		{"longer", "bl.example.ip4set.gz", unpack, more},
 		{"flipped", "bl.example.ip4set.gz", unpack, flip},

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"sync"
@@ -57,7 +58,8 @@ type behind struct {
 	file  *os.File
 	trail *trail
 	read  int64
-	err   error // the first that was found
+	sum   uint32 // of what was read
+	err   error  // the first that was found
 }
 
 // Read implements [io.Reader].
@@ -65,6 +67,7 @@ func (b *behind) Read(p []byte) (n int, err error) {
 	if b.err == nil {
 		n, b.err = b.readOn(p)
 		b.read += int64(n)
+		b.sum = crc32.Update(b.sum, quickSum, p[:n])
 	}
 	return n, b.err
 }
