@@ -125,7 +125,9 @@ func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 			continue
 		}
 		if m.Key == last {
-			skipped = append(skipped, Problem{Key: m.Key.String(), Why: "is there more than once"})
+			if n := len(skipped); n == 0 || skipped[n-1].Key != m.Key.String() {
+				skipped = append(skipped, Problem{Key: m.Key.String(), Why: "is there more than once"})
+			}
 			continue
 		}
 		last = m.Key

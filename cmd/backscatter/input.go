@@ -139,12 +139,20 @@ type places map[string]string
 func placesOf[T fmt.Stringer](items []item, values []T) places {
 	out := make(places, len(items))
 	for i, v := range values {
-		if where := items[i].where; where != "" {
+		where, before := items[i].where, out[v.String()]
+		switch {
+		case where == "":
+		case before == "":
 			out[v.String()] = where
+		case !strings.Contains(before, twice):
+			out[v.String()] = before + twice + where
 		}
 	}
 	return out
 }
+
+// twice stands between the first two places of what was given more than once.
+const twice = " and "
 
 // locate says where each key was given that is wrong.
 func (p places) locate(problems []listing.Problem) {

@@ -154,7 +154,7 @@ func showState(b *strings.Builder, e listing.Explanation) {
 		fmt.Fprintf(b, "decommissioned the whole list is, since %s; nothing is published\n", stamp(e.Retired))
 	}
 	if e.HeldBack {
-		fmt.Fprintf(b, "held back     evidence would list it, and a brake waits for an operator: see status\n")
+		fmt.Fprintf(b, "held back     evidence would list it; a brake waits for an operator: see status\n")
 	}
 	if !e.Delisted.IsZero() {
 		fmt.Fprintf(b, "delisted      evidence up to %s never counts again\n", stamp(e.Delisted))

@@ -86,6 +86,10 @@ func showPast(b *strings.Builder, e listing.Explanation) {
 		line("serial", "%d", listing.SerialOf(e.Sequence))
 	}
 	for _, what := range e.Unsure {
-		line("not known", "%s", printable(what))
+		label := "not known"
+		for _, part := range wrap(printable(what), screenColumns-textColumn) {
+			line(label, "%s", part)
+			label = ""
+		}
 	}
 }
