@@ -125,9 +125,7 @@ func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 			continue
 		}
 		if m.Key == last {
-			if n := len(skipped); n == 0 || skipped[n-1].Key != m.Key.String() {
-				skipped = append(skipped, Problem{Key: m.Key.String(), Why: "is there more than once"})
-			}
+			skipped = append(skipped, Problem{Key: m.Key.String(), Why: "is there more than once"})
 			continue
 		}
 		last = m.Key
@@ -158,7 +156,7 @@ func (c *change) list(o Order, keys []Manual) (skipped []Problem, err error) {
 	if len(prefixes) > 0 {
 		c.note(AuditEntry{Action: ActionList, By: o.By, Reason: o.Reason, Prefixes: prefixes})
 	}
-	return skipped, nil
+	return slices.Compact(skipped), nil
 }
 
 // refuseListing notes what speaks against one listing.
