@@ -56,10 +56,11 @@ var advice = map[string]string{
 		"is the only one to know; content filters before the queue (smtpd_proxy_filter or a milter). See BACKSCATTER_README.",
 	"Exim": adviceRecipients + "Exim: \"require verify = recipient/callout\" in the RCPT ACL, scanning in the DATA ACL; " +
 		"let bounces that verify = header_sender fails for be dropped.",
-	"Sendmail":  adviceRecipients + "Sendmail: the access map or LDAP routing with bounce in FEATURE(ldap_routing), and milters for scanning.",
-	"qmail":     adviceRecipients + "qmail accepts all of rcpthosts: use validrcptto or chkusr patches, qmail-spp, or put a proxy before it.",
-	"Courier":   adviceRecipients + "Courier: do not list domains in hosteddomains with an alias for everybody; filter with courierfilter during DATA.",
-	"OpenSMTPD": adviceRecipients + "OpenSMTPD: name the recipients of relayed domains with \"rcpt-to <table>\", and filter at DATA.",
+	"Sendmail":   adviceRecipients + "Sendmail: the access map or LDAP routing with bounce in FEATURE(ldap_routing), and milters for scanning.",
+	"FirstClass": adviceRecipients + "FirstClass: let the Internet services check recipients against the directory before they accept mail.",
+	"qmail":      adviceRecipients + "qmail accepts all of rcpthosts: use validrcptto or chkusr patches, qmail-spp, or put a proxy before it.",
+	"Courier":    adviceRecipients + "Courier: do not list domains in hosteddomains with an alias for everybody; filter with courierfilter during DATA.",
+	"OpenSMTPD":  adviceRecipients + "OpenSMTPD: name the recipients of relayed domains with \"rcpt-to <table>\", and filter at DATA.",
 	"Exchange": adviceRecipients + "Exchange: turn recipient filtering on (Set-RecipientFilterConfig -RecipientValidationEnabled $true) on " +
 		"the edge, and non-delivery reports and automatic replies to the Internet off (Set-RemoteDomain Default -NDREnabled $false -AutoReplyEnabled $false).",
 	"Office 365":           adviceProvider + " Exchange Online: make the domain authoritative, so that Directory-Based Edge Blocking refuses unknown recipients.",

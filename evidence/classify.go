@@ -125,7 +125,7 @@ func (t *tally) bounce() bool {
 	switch prints := t.number(class, fingerprint); {
 	case prints >= 2:
 		return true
-	case prints == 1 && (t.facts&machine != 0 || solid):
+	case prints == 1 && (t.facts&machine != 0 && t.facts&(address|daemonFrom|daemonName|answers) != 0 || solid):
 		return true
 	}
 	return solid && t.number(class, claim) >= 3

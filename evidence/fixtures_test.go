@@ -107,6 +107,11 @@ var fixtures = map[string]told{
 	"tmda":                    {"challenge", "TMDA", "none", "", ""},
 	"boxbe":                   {"challenge", "Boxbe", "headers", spamID, "198.51.100.9"},
 	"challenge-words":         {"challenge", "", "none", "", ""},
+	"challenge-es":            {"challenge", "", "none", "", ""},
+	"firstclass":              {"bounce", "FirstClass", "none", "", ""},
+	"help-link":               {"bounce", "", "none", "", ""},
+	"spam-de":                 {"notice", "", "none", "", ""},
+	"ticket-unmarked":         {"autoreply", "", "none", "", ""},
 }
 
 // TestFixtures judges a message of each family, as it arrives at a trap.

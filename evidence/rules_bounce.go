@@ -45,7 +45,7 @@ var bounceRules = []rule{
 			"transcript of session follows", "had delivery notifications", "had successful delivery"))},
 	{"sendmail-transcript", bounce, fingerprint, "Sendmail", all(text("transcript of session follows",
 		"----- unsent message follows", "message header follows -----", "----- transcript of session",
-		"original message follows -----", "----- unsent message below"))},
+		"original message follows -----", "----- unsent message below"), is(address))},
 	{"sendmail-daemon", bounce, mark, "Sendmail", all(from("mail delivery subsystem"))},
 	{"mmdf", bounce, fingerprint, "MMDF", all(text("your message was not delivered to the following",
 		"mmdf mail system", "memo is being returned to you"))},
@@ -198,5 +198,6 @@ var bounceRules = []rule{
 		"i'm afraid i wasn't able to deliver"), is(machineSender))},
 	{"earthlink", bounce, fingerprint, "EarthLink", all(text("sorry, unable to deliver your message to",
 		"sorry, your message to"), text("a copy of the original message", "cannot be delivered"))},
+	{"firstclass", bounce, fingerprint, "FirstClass", all(subject("^ndn: "), text("could not be delivered to"))},
 	{"zimbra-quota", bounce, mark, "Zimbra", all(header("x-mailer: zimbra"))},
 }

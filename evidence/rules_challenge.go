@@ -1,5 +1,7 @@
 package evidence
 
+import "slices"
+
 // challengeRules are the systems that ask the sender of a message to confirm it.
 var challengeRules = []rule{
 	{"tmda", challenge, decisive, "TMDA", all(header("x-tmda-confirm", "x-tmda-challenge"))},
@@ -40,8 +42,7 @@ var challengeRules = []rule{
 	{"bluetie", challenge, fingerprint, "", all(subject("sender address verification",
 		"your email requires verification", "please verify your message", "verify your email address to deliver",
 		"confirmation required to deliver", "please confirm your message", "your message requires confirmation",
-		"challenge response"),
-		text("verif", "confirm", "click", "reply"))},
+		"challenge response"), asksInAnyWay, waitsOrKnowsNot)},
 
 	// The question, in whatever words: it asks for something, tells that the
 	// message waits for it, and why.
@@ -51,19 +52,22 @@ var challengeRules = []rule{
 
 	{"challenge-advertises", challenge, veto, "", all(text("unsubscribe", "opt-out", "opt out", "to be removed",
 		"remove me", "newsletter", "subscribed", "your account has", "your password", "order number", "your order",
-		"your subscription", "free trial", "activate your account", "registration"))},
+		"your subscription", "free trial", "activate your account"))},
 	{"challenge-phish", challenge, veto, "", all(text("pending messages", "incoming messages", "your mailbox is",
 		"storage is", "quota", "your account will", "messages pending", "undelivered messages", "sign in to",
 		"log in to", "blocked messages", "quarantined messages", "review messages", "release messages"))},
 	{"challenge-list", challenge, veto, "", all(text("mailing list", "subscribe to", "list owner"))},
 }
 
+// waitsOrKnowsNot is either of what a question tells besides.
+var waitsOrKnowsNot = text(slices.Concat(held.phrases, waits.phrases, knowsNot.phrases)...)
+
 // asks is how the sender is asked to do something.
 var asks = text(
 	"reply to this message", "reply to this email", "reply to this e-mail", "simply reply", "just reply",
 	"click the link below", "click on the link", "click on the following", "click here to", "click the following",
 	"following link", "verify your", "verify that you", "confirm that you", "enter the code", "type the",
-	"solve the", "prove that you", "confirm your message", "complete the verification", "to confirm", "cliquez",
+	"solve the", "prove that you", "fill out", "fill in the", "confirm your message", "complete the verification", "to confirm", "cliquez",
 	"cliquer sur", "haga clic", "klicken sie", "antworten sie", "responda a este", "respondre à ce",
 	"répondre à ce", "clique no link", "ответьте на это",
 )
@@ -86,7 +90,7 @@ var held = text(
 	"has not been delivered", "has been quarantined until", "for your message to", "in order for your",
 	"to release your message", "en attente", "en espera", "wird zugestellt", "será entregue",
 	"message will be released", "deliver your email", "deliver your e-mail", "delivered to me",
-	"in order to reach",
+	"in order to reach", "so i can receive", "so that i can receive", "before your email", "before your e-mail",
 )
 
 // againstSpam is what all this is for.
@@ -94,7 +98,7 @@ var againstSpam = text(
 	"protected by", "to control spam", "to stop spam", "to reduce spam", "to prevent spam", "spam protection",
 	"anti-spam system", "antispam system", "to fight spam", "because of spam", "unsolicited email", "avoid spam",
 	"junk e-mail", "spam blocker", "human", "schutz vor spam", "contre le spam", "contra el spam", "contra spam",
-	"от спама",
+	"от спама", "from spam", "receiving junk", "receiving spam", "keep spam", "block spam",
 )
 
 // What follows is the same in the main languages of mail, said more loosely; so
@@ -105,7 +109,8 @@ var asksInAnyWay = text(
 	"reply to this", "replying to this", "answer this", "answering this", "by replying", "simply reply",
 	"simply answer", "please confirm", "confirm that you", "click", "press here", "follow this link",
 	"follow the link", "open the page", "visit the", "solve the", "type the", "enter the", "verify", "to be added",
-	"klicken sie", "antworten sie", "bestätigen sie", "beantworten sie", "cliquez", "cliquer", "répondez", "répondre",
+	"filling in", "fill out", "fill in the", "durch antworten", "en répondant", "respondiendo", "ao responder", "rispondendo",
+	"door te antwoorden", "odpowiadając", "klicken sie", "antworten sie", "bestätigen sie", "beantworten sie", "cliquez", "cliquer", "répondez", "répondre",
 	"confirmez", "haga clic", "pulse", "responda", "conteste", "confirme", "clique", "fai clic", "faccia clic",
 	"clicca", "rispondi", "risponda", "confermi", "klik op", "beantwoord", "bevestig", "klicka", "svara på",
 	"bekräfta", "klik på", "svar på", "bekræft", "klikk", "bekreft", "klikkaa", "vastaa", "vahvista", "kliknij",
@@ -119,8 +124,8 @@ var waits = text(
 	"not been delivered", "not yet been delivered", "not been delivered yet", "waiting list", "is waiting",
 	"on hold", "being held", "been held", "holding folder", "wait until", "will then be", "will be released",
 	"will be delivered", "can be delivered", "get it through", "to be delivered", "to have it delivered",
-	"to have your mail delivered", "in quarantine", "suspect", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
-	"en attente", "être remis", "soit remis", "parvienne", "encore été remis", "en espera", "sea entregad", "retenid",
+	"to have your mail delivered", "in quarantine", "suspect", "is shown", "ser entregad", "ser entregue", "reach me", "reach my", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
+	"en attente", "être remis", "soit remis", "parvienne", "encore été remis", "en espera", "sea entregad", "será entregad", "retenid",
 	"em espera", "ainda não foi entregue", "seja entregue", "in attesa", "consegn", "trattenut", "wacht", "bezorgd",
 	"afgeleverd", "väntar", "levereras", "venter", "leveres", "odottaa", "toimitetaan", "oczekuje", "doręczon",
 	"dostarczon", "wstrzyman", "čeká", "doručen", "čaká", "várakozik", "kézbesít", "așteaptă", "livrat", "задержан",
@@ -129,7 +134,7 @@ var waits = text(
 )
 
 var yours = text(
-	"your message ", "your message,", "your message.", "your message:", "your e-mail ", "your email ", "your mail ",
+	"your message ", "have received your e", "received your m", "your message,", "your message.", "your message:", "your e-mail ", "your email ", "your mail ",
 	"message you sent", "mail you sent", "e-mail you sent", "sent me", "ihre nachricht", "ihre e-mail", "ihre mail",
 	"deine nachricht", "votre message", "votre courriel", "votre e-mail", "votre mail", "su mensaje", "su correo",
 	"tu mensaje", "sua mensagem", "seu e-mail", "il tuo messaggio", "il suo messaggio", "la tua email", "uw bericht",
@@ -142,6 +147,7 @@ var yours = text(
 )
 
 var knowsNot = text(
+	"no deseado", "indésirable", "unerwünscht", "indesiderat", "ongewenst", "una persona", "uma pessoa", "une personne",
 	"spam", "junk", "approved", "allowed", "address book", "guest list", "known sender", "unknown sender",
 	"not know your", "do not know you", "not recogni", "whitelist", "only once", "just this once", "just once",
 	"one-time", "one time", "real person", "a person", "human", "robot", "einmalig", "bekannten absender",

@@ -56,9 +56,15 @@ var lookalikeRules = []rule{
 	{"person-answers-notice", listing.ClassNotice, veto, "", all(is(reSubject), not(is(nullSender)),
 		not(is(daemonFrom)))},
 	{"person-writes", listing.ClassBounce, veto, "", all(is(userAgent), not(is(nullSender)), not(is(daemonFrom)))},
+	// Postmasters are people, too.
+	{"postmaster-writes", listing.ClassBounce, veto, "", all(byProgram, not(is(originalPart)), not(is(reportStatus)))},
+	{"person-plans", listing.ClassAutoreply, veto, "", all(byProgram, not(is(answers)), not(is(autoReplied)))},
 
 	// Phishing dressed as a bounce: a link to click, and nothing that a mail
 	// system would know.
+	{"phish-reader", listing.ClassOther, veto, "", all(is(readerAlone), not(is(autoReplied)), not(is(answers)))},
+	{"phish-original", listing.ClassOther, veto, "", all(is(anyLinks), is(foreignOriginal),
+		not(is(dsnPart)))},
 	{"phish-link", listing.ClassBounce, veto, "", all(is(htmlLinks), not(is(dsnText)), not(is(originalPart)),
 		not(is(originalQuoted)))},
 	{"phish-words", listing.ClassBounce, veto, "", all(is(anyLinks), not(is(originalPart)), not(is(originalQuoted)),
@@ -74,6 +80,29 @@ var lookalikeRules = []rule{
 	{"newsletter", listing.ClassNotice, veto, "", all(text("unsubscribe", "to be removed", "remove me"),
 		not(is(originalPart)))},
 
+	{"phish-nobody", listing.ClassBounce, veto, "", all(is(luring), not(is(address)))},
+	{"phish-nobody-notice", listing.ClassNotice, veto, "", all(is(luring), not(is(address)))},
+	// Spam that says to be automatic answers no message, and has something to sell.
+	{"phish-reply", listing.ClassAutoreply, veto, "", all(is(htmlLinks), not(is(answers)), not(is(autoReplied)),
+		not(header("x-auto-response-suppress:", "x-autoreply", "x-autorespond", "precedence:")))},
+
+	// What mail systems tell those who run them, and those to whom mail was sent.
+	{"postmaster-notice", listing.ClassOther, veto, "", all(subject("smtp server: errors from", "smtp client: errors from",
+		"lmtp client: errors from", "lmtp server: errors from"), text("transcript of session follows"))},
+	{"postmaster-transcript", listing.ClassOther, veto, "", all(text("transcript of session follows"), text(" out: 220 ", " out: 250"),
+		text(" in: ehlo ", " in: helo ", " in: mail from:"))},
+	{"journal", listing.ClassOther, veto, "", all(header("x-ms-journal-report:", "x-ms-exchange-generated-message-source: journal agent"))},
+	{"notice-of-others", listing.ClassOther, veto, "", all(is(ofOthers))},
+	{"notice-to-recipient", listing.ClassOther, veto, "", all(text("mail to you from", "message to you from", "mail addressed to you",
+		"message addressed to you", "messages addressed to you", "mail sent to you", "message sent to you by", "message sent to you from",
+		"messages sent to you", "mails sent to you", "tried to send you", "a message for you from", "an ihnen gesendete", "an sie gesendete",
+		"qui vous a été envoyé", "qui vous était destiné", "que le enviaron", "dirigido a usted", "a lei indirizzato"),
+		text("virus", "infected", "spam", "banned", "quarantin", "malware", "blocked", "blockiert", "bloqu", "blocc"), not(is(dsnPart)),
+		not(is(originalPart|originalQuoted)))},
+	{"notice-to-admin", listing.ClassOther, veto, "", all(subject("virus (", "banned (", "spam (", "infected (", "sent from <",
+		"virus in mail from ", "virus in message from "), subject(" from local", " from [", " from <", " from (", "(?) <"), not(is(dsnPart)),
+		not(is(originalPart|originalQuoted)))},
+
 	// Trackers and shops.
 	{"tracker", listing.ClassOther, veto, "", all(header("x-bugzilla-", "x-jira-", "x-github-", "x-gitlab-",
 		"x-redmine-", "x-launchpad-", "x-debbugs-", "x-trac-", "x-phabricator-", "x-gerrit-", "x-gitea-", "x-roundup-"))},
@@ -81,6 +110,15 @@ var lookalikeRules = []rule{
 	{"calendar-reply", listing.ClassAutoreply, veto, "", all(subject("^accepted:", "^declined:", "^tentative:",
 		"^invitation:"))},
 }
+
+// byProgram is what the mail programs of people write. "User-Agent: Zoho Mail" and
+// "X-Mailer: Microsoft Outlook" are no signs of one: bounces have them, too.
+var byProgram = header("user-agent: mozilla", "user-agent: thunderbird", "user-agent: mutt", "user-agent: neomutt",
+	"user-agent: gnus", "user-agent: kmail", "user-agent: evolution", "user-agent: alpine", "user-agent: k-9", "user-agent: claws",
+	"user-agent: roundcube", "user-agent: squirrelmail", "user-agent: microsoft-macoutlook", "user-agent: microsoft-entourage",
+	"x-mailer: evolution", "x-mailer: apple mail", "x-mailer: iphone mail", "x-mailer: ipad mail", "x-mailer: the bat!",
+	"x-mailer: claws", "x-mailer: sylpheed", "x-mailer: mutt", "x-mailer: thunderbird", "x-mailer: kmail", "x-mailer: mailmate",
+	"x-mailer: airmail", "x-mailer: becky!", "x-mailer: eudora", "x-mailer: mozilla")
 
 // lures are what phishing wants to be clicked for.
 var lures = text(

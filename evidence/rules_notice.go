@@ -13,7 +13,7 @@ var noticeRules = []rule{
 		"virus entdeckt", "virus trouvé", "вирус", "ウイルス", "病毒",
 	))},
 	{"says-spam", notice, refine, "", all(text(
-		"as spam", "is spam", "be spam", "spam message", "spam detected", "spam content", "spam score", "spam filter",
+		"als spam", "comme spam", "comme étant du spam", "como spam", "come spam", "jako spam", "som spam", "as spam", "is spam", "be spam", "spam message", "spam detected", "spam content", "spam score", "spam filter",
 		"rejected spam", "spam rejected", "detected spam", "spam mail", "(spam)", "spam-like",
 		"like spam", "considered spam", "unsolicited", "bulk email filter", "bulk mail", "junk mail", "high spam",
 		"of spam", "for spam", "due to spam", "spam or virus", "blocked by spam", "spamassassin",
@@ -124,7 +124,7 @@ var noticeRules = []rule{
 		"attachment blocked", "rejected attachment", "considered spam", "identified as spam", "spam notification",
 		"your message was blocked", "blocked by", "e-mail policy", "mail policy violation",
 		"disallowed attachment", "virus in", "virus(", "malware", "trojan", "worm in", "wirus", "vírus", "virüs", "바이러스",
-		"classified as spam", "rated as spam", "rejected as spam", "marked as spam", "spam detected",
+		"als spam", "comme spam", "como spam", "come spam", "jako spam", "som spam", "classified as spam", "rated as spam", "rejected as spam", "marked as spam", "spam detected",
 		"dangerous attachment", "dangerous content", "unacceptable attachment", "prohibited", "forbidden",
 		"attachment type", "attachment not", "attachment was", "blocked attachment", "scan report", "scan results", "security alert", "content alert", "policy violation", "policy breach",
 		"message was blocked", "mail was blocked", "email was blocked", "has been quarantined",

@@ -51,7 +51,8 @@ func TestShapes(t *testing.T) {
 		{"Majordomo", "other", "", "Return-Path: <j@mx.example>\nFrom: j@mx.example\nSender: owner-l@mx.example\nX-Loop: mx.example\nPrecedence: bulk\nSubject: Re: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
 		{"SmartList", "other", "", "Return-Path: <j@mx.example>\nFrom: j@mx.example\nResent-Sender: l-request@mx.example\nX-Loop: l@mx.example\nPrecedence: bulk\nSubject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
 		{"a list that says nothing, by a person", "other", "", "Return-Path: <j@mx.example>\nFrom: j@mx.example\nUser-Agent: Mutt/1.5\nX-Loop: mx.example\nPrecedence: bulk\nSubject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
-		{"Exchange, to the outside", "autoreply", "exchange-answer", person + "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\n\nTamo.\n"},
+		{"Exchange, to the outside", "autoreply", "null-answer", person + "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
+		{"the same, answering nothing", "other", "", person + "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\n\nTamo.\n"},
 		{"a help desk's notification", "other", "", "Return-Path: <h@mx.example>\nFrom: h@mx.example\nAuto-Submitted: auto-generated\nX-Auto-Response-Suppress: All\nSubject: Loipe: puri\n\nTamo.\n"},
 		{"OTRS", "autoreply", "otrs-subject", gateway + "X-OTRS-Loop: yes\nAuto-Submitted: auto-generated\nSubject: [Ticket#20] RE: Loipe\n\nTamo.\n"},
 		{"OTRS, to a message", "autoreply", "otrs", gateway + "X-OTRS-Loop: yes\nAuto-Submitted: auto-generated\nSubject: Loipe\nIn-Reply-To: <1@x.example>\n\nTamo.\n"},
@@ -65,6 +66,13 @@ func TestShapes(t *testing.T) {
 		{"a list's robot", "other", "list-robot", "From: l-request@mx.example\nAuto-Submitted: auto-replied\nList-Id: <l.mx.example>\nSubject: confirm 123\n\nWe have received a request. Reply to this message.\n"},
 		{"a virus on a computer", "other", "", "From: Antivirus <av@mx.example>\nSubject: Virus detected on PC-12\n\nC:\\x.exe: Trojan.Gen was deleted. Your computer is clean.\n"},
 		{"a virus in a message", "notice", "virus-name", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nYour message to nobody@mx.example had Trojan.Gen in it, which was deleted.\n"},
+		{"the same, told to whom it was sent", "other", "notice-of-others", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nSender: jane@x.example\nRecipient: nobody@mx.example\nA message from you had Trojan.Gen in it, which was deleted.\n"},
+		{"the same, told to the sender", "notice", "virus-name", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nSender: info@trap.example\nRecipient: nobody@mx.example\nA message from you had Trojan.Gen in it, which was deleted.\n"},
+		{"a link, and no mailbox but the reader's", "other", "phish-reader", daemon + "Subject: Delivery failure\n\nDelivery to info@trap.example has failed to these recipients or groups. https://evil.example/\n"},
+		{"a link, and another's mailbox", "bounce", "generic-mail-returned", daemon + "Subject: Delivery failure\n\nWe were unable to deliver your message to nobody@mx.example. https://help.mx.example/\n"},
+		{"no link, and no mailbox but the reader's", "bounce", "daemon-status", daemon + "Subject: Delivery failure\n\nDelivery to info@trap.example failed: 550 5.1.1 velu\n"},
+		{"a link, and what others sent to the reader", "other", "phish-original", daemon + mixed + "Subject: Delivery failure\n\n--b\n\nhttps://evil.example/\n--b\nContent-Type: message/rfc822\n\nFrom: jane@x.example\nTo: info@trap.example\n\nTamo.\n--b--\n"},
+		{"a link, and what the reader sent", "bounce", "daemon-returns", daemon + mixed + "Subject: Delivery failure\n\n--b\n\nhttps://help.mx.example/\n--b\nContent-Type: message/rfc822\n\nFrom: info@trap.example\nTo: nobody@mx.example\n\nTamo.\n--b--\n"},
 	} {
 		m, err := evidence.Parse([]byte("To: info@trap.example\n" + tt.raw))
 		if err != nil {

@@ -26,7 +26,7 @@ func decodeCharset(name string, body []byte) string {
 		if ascii(body) && !strings.HasPrefix(name, "iso-2022") && !strings.HasPrefix(name, "utf-") && name != "hz-gb-2312" {
 			return string(body)
 		}
-		r, err := charset.Reader(name, bytes.NewReader(body))
+		r, err := charsetReader(name, bytes.NewReader(body))
 		if err != nil {
 			break
 		}
@@ -57,13 +57,21 @@ func ascii(b []byte) bool {
 	return true
 }
 
+// charsetReader is [charset.Reader] that also knows how Python's mailers call GB 2312.
+func charsetReader(name string, r io.Reader) (io.Reader, error) {
+	if strings.EqualFold(name, "eucgb2312_cn") {
+		name = "gb2312"
+	}
+	return charset.Reader(name, r)
+}
+
 // decodeWords decodes the encoded words of a header field (RFC 2047).
 func decodeWords(value string) string {
 	value = value[:min(len(value), maxLine)]
 	if !strings.Contains(value, "=?") {
 		return strings.ToValidUTF8(value, "\uFFFD")
 	}
-	decoder := mime.WordDecoder{CharsetReader: charset.Reader}
+	decoder := mime.WordDecoder{CharsetReader: charsetReader}
 	decoded, err := decoder.DecodeHeader(value)
 	if err != nil {
 		decoded = value

@@ -1,0 +1,129 @@
+package evidence
+
+import "strings"
+
+// A bounce and a notice tell their reader of somebody else's mailbox, or of a
+// message that he sent himself. What follows looks at whom a message names, since
+// that needs none of its words.
+
+const maxNamed = 64 // addresses of a text that are looked at
+
+// own returns the domains that the message was sent to.
+func (m *Message) own(e Envelope) (domains []string) {
+	add := func(list string) {
+		for one := range strings.SplitSeq(list[:min(len(list), 1000)], ",") {
+			if _, domain, ok := splitAddress(plainAddress(one)); ok {
+				domains = append(domains, domain)
+			}
+		}
+	}
+	for _, rcpt := range e.Recipients[:min(len(e.Recipients), 10)] {
+		add(rcpt)
+	}
+	for _, name := range []string{"To", "X-Original-To", "Delivered-To"} {
+		add(m.Header.Get(name))
+	}
+	return domains
+}
+
+// within reports whether the domain is one of own, or below one.
+func within(domain string, own []string) bool {
+	for _, o := range own {
+		if domain == o || strings.HasSuffix(domain, "."+o) {
+			return true
+		}
+	}
+	return false
+}
+
+// named calls yield with the domains of the addresses in s, until it returns false.
+func named(s string, yield func(domain string) bool) {
+	for range maxNamed {
+		at := strings.IndexByte(s, '@')
+		if at < 0 {
+			return
+		}
+		begun := at > 0 && addressByte(s[at-1])
+		s = s[at+1:]
+		end := 0
+		for end < len(s) && addressByte(s[end]) {
+			end++
+		}
+		domain := strings.ToLower(strings.Trim(s[:min(end, maxAddress)], ".-"))
+		if s = s[end:]; begun && strings.Contains(domain, ".") && !yield(domain) {
+			return
+		}
+	}
+}
+
+func addressByte(c byte) bool { return wordByte(c) || c == '-' || c == '_' || c == '+' }
+
+// namesReaderAlone reports whether all whom the text and its delivery report name
+// are at the site of the reader, and there is one.
+func (m *Message) namesReaderAlone(own []string) bool {
+	some, others := false, false
+	look := func(domain string) bool {
+		some, others = true, !within(domain, own)
+		return !others
+	}
+	if m.DSN != nil {
+		for i := range m.DSN.Recipients {
+			if others {
+				return false
+			}
+			named(m.DSN.Recipients[i].Final, look)
+		}
+	}
+	if !others {
+		named(m.text, look)
+	}
+	return some && !others
+}
+
+// senderWords are how notices name the sender of the message that they are about.
+var senderWords = []string{
+	"sender", "mail from", "envelope from", "absender", "expéditeur", "remitente", "mittente", "remetente", "afzender",
+	"отправитель",
+}
+
+// tellsOfOthers reports whether the text names senders of what it is about, and
+// the reader is none of them.
+func (m *Message) tellsOfOthers(own []string) bool {
+	some := false
+	for line := range strings.SplitSeq(m.text, "\n") {
+		name, value, ok := strings.Cut(line[:min(len(line), 300)], ":")
+		if !ok || len(name) > 40 || !strings.Contains(value, "@") {
+			continue
+		}
+		name = strings.ToLower(strings.Trim(name, " \t*-#>"))
+		for _, word := range senderWords {
+			if name != word {
+				continue
+			}
+			mine := false
+			named(value, func(domain string) bool {
+				some, mine = true, within(domain, own)
+				return !mine
+			})
+			if mine {
+				return false
+			}
+		}
+	}
+	return some
+}
+
+// returnsForeign reports whether the original was sent to the reader and by
+// nobody at his site: it was delivered, and did not come back.
+func (m *Message) returnsForeign(own []string) bool {
+	_, to, ok := splitAddress(plainAddress(m.Original.To))
+	if !ok || !within(to, own) {
+		return false
+	}
+	_, from, ok := splitAddress(plainAddress(m.Original.From))
+	if !ok || within(from, own) {
+		return false
+	}
+	_, path, ok := splitAddress(m.Original.ReturnPath)
+	return !ok || !within(path, own)
+}
