@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"backscatter/evidence"
 	"backscatter/listing"
 	"backscatter/zonefile"
 )
@@ -335,6 +336,9 @@ func (s *Server) report(r *http.Request) (any, error) {
 	finding, err := s.Sink.Submit(r.Context(), report)
 	if err != nil {
 		return nil, fmt.Errorf("report: %w: %w", err, errTryAgain)
+	}
+	if finding.Reason == evidence.ReasonReporter { // a slip of who wrote the command, which costs no mail
+		return nil, fmt.Errorf("report: the configuration has no reporter %q; name one of its own, or add it: %w", q.Reporter, errTryAgain)
 	}
 	return finding, nil
 }
