@@ -114,8 +114,13 @@ func (f *Follower) Look() {
 	}
 }
 
-// Begin looks at the directory for the first time.
-func (f *Follower) Begin(now time.Time) { _, _ = f.Check(now) } // the state has the error
+// Begin looks at the directory for the first time. Where it has nothing that is right,
+// what was in force before goes on.
+func (f *Follower) Begin(now time.Time) {
+	if _, err := f.Check(now); err != nil {
+		f.tell(now, errors.Join(err, f.recall(now)))
+	}
+}
 
 // Run looks at the directory until ctx ends.
 func (f *Follower) Run(ctx context.Context) error {
@@ -146,9 +151,14 @@ func (f *Follower) turn(now time.Time) {
 		log.Info("in force", "zone", s.Zone, "serial", s.Serial, "entries", s.Entries, "created", s.Created, "expires", s.Expires)
 	}
 	if f.loaded {
+		f.loaded = false
+		if err == nil {
+			if err := f.keep(); err != nil {
+				log.Warn("a start that finds nothing right in the folder will have nothing to answer from", "err", err)
+			}
+		}
 		// Reading a list takes more than twice the memory of the list, which nobody
 		// needs until there is another; and the former list goes with it.
-		f.loaded = false
 		debug.FreeOSMemory()
 	}
 }
@@ -156,7 +166,7 @@ func (f *Follower) turn(now time.Time) {
 // Check looks at the directory once, and goes over to what it has if that is
 // right. The error says why it is not.
 func (f *Follower) Check(now time.Time) (changed bool, err error) {
-	text, signature, err := f.read()
+	text, signature, err := f.read(f.o.Dir)
 	if c := f.current.Load(); err == nil && c != nil && bytes.Equal(text, c.text) && bytes.Equal(signature, c.signature) {
 		err = c.Manifest.alive(now)
 		f.tell(now, err)
@@ -172,11 +182,11 @@ func (f *Follower) Check(now time.Time) (changed bool, err error) {
 	return err == nil, err
 }
 
-// read reads the manifest and its signature.
-func (f *Follower) read() (text, signature []byte, err error) {
-	text, err = readSmall(filepath.Join(f.o.Dir, ManifestName))
+// read reads the manifest of a folder and its signature.
+func (f *Follower) read(dir string) (text, signature []byte, err error) {
+	text, err = readSmall(filepath.Join(dir, ManifestName))
 	if err == nil && f.o.Key != nil {
-		signature, err = readSmall(filepath.Join(f.o.Dir, SignatureName))
+		signature, err = readSmall(filepath.Join(dir, SignatureName))
 	}
 	return text, signature, err
 }
@@ -201,21 +211,26 @@ func (f *Follower) take(text, signature []byte, now time.Time) error {
 		f.refused = refusal{mark, err}
 		return err
 	}
-	if again, _, err := f.read(); err != nil || !bytes.Equal(again, text) {
+	if again, _, err := f.read(f.o.Dir); err != nil || !bytes.Equal(again, text) {
 		f.Look()
 		return fmt.Errorf("%s: changed while the files were read", filepath.Join(f.o.Dir, ManifestName))
 	}
 	if err := f.remember(m); err != nil {
 		return err
 	}
-	former := f.current.Swap(&inForce{c, text, signature})
+	f.goOver(&inForce{c, text, signature}, now)
+	return nil
+}
+
+func (f *Follower) goOver(to *inForce, now time.Time) {
+	former := f.current.Swap(to)
+	m := to.Manifest
 	f.state.Store(&FollowerState{
-		Zone: m.Zone, Serial: m.Serial, Entries: c.Snapshot.Len(), Created: m.Created, Expires: m.Expires, Since: now,
+		Zone: m.Zone, Serial: m.Serial, Entries: to.Snapshot.Len(), Created: m.Created, Expires: m.Expires, Since: now,
 	})
 	if former != nil {
 		former.Snapshot.Supersede()
 	}
-	return nil
 }
 
 // admit refuses what is expired, of another zone, or older than what was here.
@@ -223,6 +238,10 @@ func (f *Follower) admit(m Manifest, now time.Time) error {
 	if err := m.alive(now); err != nil {
 		return err
 	}
+	return f.admitOrder(m)
+}
+
+func (f *Follower) admitOrder(m Manifest) error {
 	if zone := f.State().Zone; zone != "" && zone != m.Zone {
 		return fmt.Errorf("%s: is of zone %s, and %s is in force; for another zone start another mirror", f.o.Dir, m.Zone, zone)
 	}
