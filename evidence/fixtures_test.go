@@ -110,6 +110,7 @@ var fixtures = map[string]told{
 	"challenge-es":            {"challenge", "", "none", "", ""},
 	"firstclass":              {"bounce", "FirstClass", "none", "", ""},
 	"help-link":               {"bounce", "", "none", "", ""},
+	"names-another":           {"bounce", "", "none", "", ""},
 	"spam-de":                 {"notice", "", "none", "", ""},
 	"ticket-unmarked":         {"autoreply", "", "none", "", ""},
 }

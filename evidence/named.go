@@ -8,6 +8,28 @@ import "strings"
 
 const maxNamed = 64 // addresses of a text that are looked at
 
+// whom returns the facts of whom the message names, where something tells to whom
+// it was sent; f is those that are known already.
+func (m *Message) whom(e Envelope, f fact) (told fact) {
+	own := m.own(e)
+	if len(own) == 0 {
+		return 0
+	}
+	if f&luring != 0 && m.namesReaderAlone(own) {
+		told |= readerAlone
+	}
+	if f&nullSender != 0 && f&daemonFrom != 0 && f&luring == 0 && m.namesOther(own) {
+		told |= namesOthers
+	}
+	if f&(dsnPart|originalPart|originalQuoted) == 0 && m.tellsOfOthers(own) {
+		told |= ofOthers
+	}
+	if f&originalPart != 0 && m.returnsForeign(own) {
+		told |= foreignOriginal
+	}
+	return told
+}
+
 // own returns the domains that the message was sent to.
 func (m *Message) own(e Envelope) (domains []string) {
 	add := func(list string) {
@@ -56,7 +78,9 @@ func named(s string, yield func(domain string) bool) {
 	}
 }
 
-func addressByte(c byte) bool { return wordByte(c) || c == '-' || c == '_' || c == '+' }
+func addressByte(c byte) bool {
+	return wordByte(c) && c != ',' && c != '$' || c == '-' || c == '_' || c == '+' || c >= 0x80 // RFC 6531 §3.3
+}
 
 // namesReaderAlone reports whether all whom the text and its delivery report name
 // are at the site of the reader, and there is one.
@@ -78,6 +102,17 @@ func (m *Message) namesReaderAlone(own []string) bool {
 		named(m.text, look)
 	}
 	return some && !others
+}
+
+// namesOther reports whether the text names an address that is not at the reader's
+// site.
+func (m *Message) namesOther(own []string) bool {
+	found := false
+	named(m.text, func(domain string) bool {
+		found = !within(domain, own)
+		return !found
+	})
+	return found
 }
 
 // senderWords are how notices name the sender of the message that they are about.

@@ -42,7 +42,8 @@ var autoreplyRules = []rule{
 		"απουσία", "εκτός γραφείου", "izin", "ofis dışı", "חופש", "מחוץ למשרד", "إجازة", "خارج المكتب", "休假", "休暇",
 		"外出", "휴가", "ลาพัก", "ไม่อยู่", "nghỉ phép", "vắng mặt", "cuti", "puhkus", "atvaļinājum", "atostog", "vacances",
 		"vacation", "holiday", "maternity", "abwesend", "elternzeit", "verreist", "außer haus", "ausser haus", "ausencia", "ausência", "absence",
-		"assenza", "poza biurem", "gone until", "back on", "gone fishing"), not(is(reSubject)))},
+		"assenza", "poza biurem", "gone until", "back on", "gone fishing"), not(is(reSubject)),
+		not(is(notifying)))},
 	{"vacation-words", autoreply, claim, "", all(text(
 		"out of the office", "out of office", "i am currently away", "i'm currently away", "i am away",
 		"i will be away", "i'll be away", "i am on vacation", "i'm on vacation", "on vacation until",
@@ -84,7 +85,7 @@ var autoreplyRules = []rule{
 		"serai de retour", "no estaré", "estaré ausente", "vuelvo el", "no leeré", "volto no dia", "volto a",
 		"non sarò", "torno il", "rientro il", "ben terug", "ik ben er niet", "tillbaka på", "tilbage den",
 		"tilbake den", "palaan", "poza biurem", "wracam", "nie czytam", "vrátím se", "vrátim sa", "visszatér",
-		"mă întorc", "vraćam se", "вернусь", "повернуся", "връщам се", "επιστρέφω", "döneceğim", "戻りましたら", "返回办公室"))},
+		"mă întorc", "vraćam se", "вернусь", "повернуся", "връщам се", "επιστρέφω", "döneceğim", "戻りましたら", "返回办公室"), not(is(notifying)))},
 	{"automatic-words", autoreply, claim, "", all(text(
 		"this is an automatic reply", "this is an automated reply", "this is an automatic response",
 		"this is an automated response", "this is an auto-reply", "this is an autoreply",

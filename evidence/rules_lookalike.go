@@ -62,7 +62,8 @@ var lookalikeRules = []rule{
 
 	// Phishing dressed as a bounce: a link to click, and nothing that a mail
 	// system would know.
-	{"phish-reader", listing.ClassOther, veto, "", all(is(readerAlone), not(is(autoReplied)), not(is(answers)))},
+	{"phish-reader", listing.ClassBounce, veto, "", all(is(readerAlone))},
+	{"phish-reader-notice", listing.ClassNotice, veto, "", all(is(readerAlone))},
 	{"phish-original", listing.ClassOther, veto, "", all(is(anyLinks), is(foreignOriginal),
 		not(is(dsnPart)))},
 	{"phish-link", listing.ClassBounce, veto, "", all(is(htmlLinks), not(is(dsnText)), not(is(originalPart)),
@@ -76,6 +77,8 @@ var lookalikeRules = []rule{
 		"user digest",
 		"messages quarantined", "quarantined messages", "messages in quarantine", "held messages",
 		"messages on hold"))},
+	{"quarantine-words", listing.ClassNotice, veto, "", all(text("release to inbox", "release to your inbox", "spam-quarantined messages",
+		"in your quarantine", "your personal quarantine", "held for you to review"))},
 	{"phish-notice", listing.ClassNotice, veto, "", all(is(htmlLinks), not(is(originalPart)), not(is(dsnText)))},
 	{"newsletter", listing.ClassNotice, veto, "", all(text("unsubscribe", "to be removed", "remove me"),
 		not(is(originalPart)))},
@@ -89,6 +92,7 @@ var lookalikeRules = []rule{
 	// What mail systems tell those who run them, and those to whom mail was sent.
 	{"postmaster-notice", listing.ClassOther, veto, "", all(subject("smtp server: errors from", "smtp client: errors from",
 		"lmtp client: errors from", "lmtp server: errors from"), text("transcript of session follows"))},
+	{"frozen", listing.ClassBounce, veto, "", all(subject("^message "), subject(" frozen$"), text("has been frozen"))},
 	{"postmaster-transcript", listing.ClassOther, veto, "", all(text("transcript of session follows"), text(" out: 220 ", " out: 250"),
 		text(" in: ehlo ", " in: helo ", " in: mail from:"))},
 	{"journal", listing.ClassOther, veto, "", all(header("x-ms-journal-report:", "x-ms-exchange-generated-message-source: journal agent"))},
@@ -127,5 +131,5 @@ var lures = text(
 	"verify your account", "verify your email", "upgrade your", "storage is full", "quota limit",
 	"your password", "view messages",
 	"undelivered messages", "incoming messages", "account will be", "sign in", "log in to", "mails on hold",
-	"unsubscribe",
+	"unsubscribe", "was sent to you could not", "to your inbox", "retrieve messages", "validate your", "re-authenticate",
 )

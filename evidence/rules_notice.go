@@ -158,7 +158,7 @@ var noticeRules = []rule{
 		"borttagen", "blockerats", "raderats", "slettet", "blokeret", "usunięt", "zablokowan", "odstraněn",
 		"zablokován", "törölt", "удален", "заблокирован", "не доставлено", "видалено", "silindi", "engellendi", "削除", "駆除",
 		"隔離", "删除", "刪除", "隔离", "拦截", "삭제", "차단"))},
-	{"virus-machine", notice, claim, "", all(is(machineSender))},
+	{"virus-machine", notice, claim, "", all(is(machineSender), is(address))},
 	{"virus-name", notice, substance, "", all(aboutMail, text("w32/", "w32.", "win32/", "win32.", "worm_", "i-worm.", "@mm", "html/",
 		"vbs/", "eicar", "exploit-", "pe_", "worm.", "trojan.", "heuristics.phishing", "js/", "sobig", "klez",
 		"mydoom", "bagle", "netsky"))},
