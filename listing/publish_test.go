@@ -267,7 +267,7 @@ func TestVisibleScales(t *testing.T) {
 	if len(regions) != len(records) || len(removed) != 0 || len(added) != len(records)-len(exempt) {
 		t.Errorf("%d regions, %d removed, %d added", len(regions), len(removed), len(added))
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %s", took)
 	}
 }
