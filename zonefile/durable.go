@@ -149,6 +149,23 @@ func (b beside) replace(mtime time.Time) (former *os.File, err error) {
 	return former, os.Rename(b.path, b.name)
 }
 
+// writeBeside takes all steps with a small file. Its errors are the same each time.
+func writeBeside(name string, text []byte) error {
+	dir := filepath.Dir(name)
+	b, err := createBeside(dir, filepath.Base(name))
+	if err != nil {
+		return err
+	}
+	_, err = b.Write(text)
+	if err = errors.Join(err, b.finish()); err == nil {
+		err = os.Rename(b.path, b.name)
+	}
+	if err != nil {
+		return errors.Join(err, b.discard())
+	}
+	return syncDir(dir)
+}
+
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

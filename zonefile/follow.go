@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"aead.dev/minisign"
-	"github.com/google/renameio/v2"
 
 	"backscatter/listing"
 )
@@ -318,12 +317,7 @@ func (f *Follower) remember(m Manifest) error {
 	if n == f.newest {
 		return nil
 	}
-	name := f.memory(m.Zone)
-	err := renameio.WriteFile(name, fmt.Appendf(nil, "%d %s\n", n.serial, stamp(n.created)), 0o644)
-	if err == nil {
-		err = syncDir(f.o.Memory)
-	}
-	if err != nil {
+	if err := writeBeside(f.memory(m.Zone), fmt.Appendf(nil, "%d %s\n", n.serial, stamp(n.created))); err != nil {
 		return fmt.Errorf("remember serial %d: %w", m.Serial, err)
 	}
 	f.newest = n

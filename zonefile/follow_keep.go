@@ -39,7 +39,7 @@ func (f *Follower) keep() error {
 		err = errors.Join(os.Rename(next, f.kept()), syncDir(f.o.Memory))
 	}
 	if err != nil {
-		return fmt.Errorf("keep serial %d for the next start: %w", c.Manifest.Serial, err)
+		return fmt.Errorf("keep serial %d for the next start: %w", c.Manifest.Serial, errors.Join(err, os.RemoveAll(next)))
 	}
 	return nil
 }

@@ -2,9 +2,13 @@ package zonefile_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,4 +104,102 @@ func TestFollowerKeepsTheLastGood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A mirror whose disk is full says so in the same words each time, keeps what it has,
+// and goes on when there is room.
+func TestFollowerOnFullDisk(t *testing.T) {
+	t.Parallel()
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip(err)
+	}
+	m := newMirror(t)
+	must(m.publisher.Publish(made))(t)
+	m.fetch(t)
+	must(m.Check(made))(t)
+	former := m.answers()
+	want := m.publish(t, made, listing.Next{Time: made, Removed: sampleHosts()})
+	m.fetch(t)
+	said := map[string]bool{}
+	for range 2 {
+		if err := os.Symlink(full, filepath.Join(m.options.Memory, ".mirror.bl.example.new")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := m.Check(made)
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		said[err.Error()] = true
+		if diff := cmp.Diff(former, m.answers()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if len(said) != 1 {
+		t.Errorf("it says %v", said)
+	}
+	must(m.Check(made))(t)
+	if diff := cmp.Diff(want, m.answers()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What cannot be kept whole leaves nothing behind, and what was kept.
+func TestFollowerCannotKeep(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var log safeLog
+	m := newMirror(t)
+	m.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	m.restart()
+	m.publish(t, now, listing.Next{Time: now})
+	m.fetch(t)
+	m.Begin(now)
+	m.runOnce(t)
+	m.publish(t, now, listing.Next{Time: now, Removed: sampleHosts()})
+	m.fetch(t)
+	must(m.Check(now))(t)
+	if err := os.Remove(filepath.Join(m.dir, "bl.example.ip6trie")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- m.Run(ctx) }()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "keep serial"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is said")
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	var names []string
+	for _, f := range must(os.ReadDir(m.options.Memory))(t) {
+		names = append(names, f.Name())
+	}
+	if diff := cmp.Diff([]string{"last-good", "mirror.bl.example"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if kept := must(zonefile.ReadManifest(filepath.Join(m.options.Memory, "last-good")))(t); kept.Serial != sequence+1 {
+		t.Errorf("serial %d is kept", kept.Serial)
+	}
+}
+
+// safeLog is a log that is read while it is written.
+type safeLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *safeLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *safeLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
