@@ -109,7 +109,7 @@ func (t *tally) decide() listing.Class {
 	return listing.ClassOther
 }
 
-// never is more claims than there are.
+// never is more signs than there are.
 const never = 1 << 10
 
 // bounce weighs what speaks for a bounce.
@@ -143,13 +143,15 @@ func (t *tally) notice() bool {
 }
 
 // answer weighs what speaks for one of the classes that are known by words and
-// fields alone: something decisive, or enough claims.
-func (t *tally) answer(class listing.Class, claims int) bool {
+// fields alone: something decisive, or enough signs, of which one at least is of
+// an answer; that a machine wrote it is said by notifications, too.
+func (t *tally) answer(class listing.Class, signs int) bool {
 	if t.has(class, decisive) {
 		return true
 	}
 	if t.has(class, veto) {
 		return false
 	}
-	return t.number(class, fingerprint) > 0 || t.number(class, claim) >= claims
+	about := t.number(class, substance)
+	return t.number(class, fingerprint) > 0 || about > 0 && about+t.number(class, claim) >= signs
 }

@@ -26,7 +26,7 @@ var autoreplyRules = []rule{
 	{"otrs-subject", autoreply, fingerprint, "", all(header("x-otrs-loop:"), subject("] re:", "] aw:", "] sv:", "] rv:"))},
 	{"groupwise-notification", autoreply, decisive, "GroupWise", all(header("x-xsp-msgclass: notification"))},
 	{"auto-prefix", autoreply, fingerprint, "", all(automatic)},
-	{"auto-prefix-words", autoreply, claim, "", all(subject("^auto: ", "automatic reply", "auto-reply", "auto reply",
+	{"auto-prefix-words", autoreply, substance, "", all(subject("^auto: ", "automatic reply", "auto-reply", "auto reply",
 		"autoreply", "automated reply", "automated response", "automatic response", "auto response", "autoresponse",
 		"out of office", "out of the office", "away from", "on vacation", "on leave", "on holiday", "i am away",
 		"will be away", "abwesen", "urlaub", "automatische antwort", "automatische rückantwort", "nicht im büro",
@@ -44,7 +44,7 @@ var autoreplyRules = []rule{
 		"vacation", "holiday", "maternity", "abwesend", "elternzeit", "verreist", "außer haus", "ausser haus", "ausencia", "ausência", "absence",
 		"assenza", "poza biurem", "gone until", "back on", "gone fishing"), not(is(reSubject)),
 		not(is(notifying)))},
-	{"vacation-words", autoreply, claim, "", all(text(
+	{"vacation-words", autoreply, substance, "", all(text(
 		"out of the office", "out of office", "i am currently away", "i'm currently away", "i am away",
 		"i will be away", "i'll be away", "i am on vacation", "i'm on vacation", "on vacation until",
 		"on vacation from", "on annual leave", "on leave until", "i am on leave", "i'm on leave", "on holiday",
@@ -98,7 +98,7 @@ var autoreplyRules = []rule{
 		"automatisch bericht", "detta är ett automatiskt", "automatisk svar", "to jest automatyczna",
 		"wiadomość automatyczna", "это автоматическ", "автоматическое сообщение", "自動返信", "自動的に送信", "自动回复", "系统自动",
 		"자동으로 발송", "otomatik olarak"), is(replying))},
-	{"receipt-subject", autoreply, claim, "", all(subject("we have received your", "we've received your",
+	{"receipt-subject", autoreply, substance, "", all(subject("we have received your", "we've received your",
 		"we received your", "your request has been", "your message has been received", "your email has been received",
 		"request received", "message received", "email received", "inquiry received", "enquiry received",
 		"case received", "ticket received", "request has been received", "support ticket", "[request", "has been opened on your behalf",
@@ -115,7 +115,7 @@ var autoreplyRules = []rule{
 		"olemme vastaanottaneet", "otrzymaliśmy", "potwierdzenie otrzymania", "přijali jsme", "megkaptuk", "am primit",
 		"обращение", "ваш запрос", "получено", "получили ваш", "звернення", "受け付け", "受付", "お問い合わせ", "已收到",
 		"收到您的", "접수"), not(is(reSubject)))},
-	{"receipt-words", autoreply, claim, "", all(text(
+	{"receipt-words", autoreply, substance, "", all(text(
 		"your request has been received", "we have received your request",
 		"we have received your message", "we have received your e-mail", "we have received your email",
 		"we've received your", "we received your", "has been received and", "been given the number",
@@ -144,9 +144,12 @@ var autoreplyRules = []rule{
 	{"autoreply-sells", autoreply, veto, "", all(subject("order", "invoice", "payment", "receipt from", "shipped",
 		"shipping", "delivery", "booking", "reservation", "your purchase", "bestellung", "commande", "pedido", "ordine"),
 		not(is(answers)), not(automatic), not(subject("automatic", "auto-reply", "out of office")))},
+	{"autoreply-account", autoreply, veto, "", all(text("password", "passwort", "kennwort", "mot de passe", "contraseña", "senha",
+		"wachtwoord", "lösenord", "hasło", "heslo", "пароль", "パスワード", "密码", "비밀번호", "parola", "verification code"), not(is(answers)),
+		not(is(autoReplied)), not(automatic))},
 	{"autoreply-advertises", autoreply, veto, "", all(is(anyLinks), text("unsubscribe", "opt-out", "to be removed",
 		"abmelden", "désinscri", "darse de baja"), not(is(autoReplied)))},
-	{"ticket-words", autoreply, claim, "", all(text(
+	{"ticket-words", autoreply, substance, "", all(text(
 		"your request has been received", "your ticket has been", "a ticket has been created",
 		"has been assigned ticket", "ticket has been opened", "ticket number is", "your ticket number",
 		"your ticket id", "a support ticket has", "we have received your request", "we have received your message",

@@ -109,7 +109,7 @@ var asksInAnyWay = text(
 	"reply to this", "replying to this", "answer this", "answering this", "by replying", "simply reply",
 	"simply answer", "please confirm", "confirm that you", "click", "press here", "follow this link",
 	"follow the link", "open the page", "visit the", "solve the", "type the", "enter the", "verify", "to be added",
-	"filling in", "fill out", "fill in the", "durch antworten", "en répondant", "respondiendo", "ao responder", "rispondendo",
+	"filling in", "fill out", "fill in the", "send an empty", "send a blank", "durch antworten", "en répondant", "respondiendo", "ao responder", "rispondendo",
 	"door te antwoorden", "odpowiadając", "klicken sie", "antworten sie", "bestätigen sie", "beantworten sie", "cliquez", "cliquer", "répondez", "répondre",
 	"confirmez", "haga clic", "pulse", "responda", "conteste", "confirme", "clique", "fai clic", "faccia clic",
 	"clicca", "rispondi", "risponda", "confermi", "klik op", "beantwoord", "bevestig", "klicka", "svara på",
@@ -123,7 +123,7 @@ var asksInAnyWay = text(
 var waits = text(
 	"not been delivered", "not yet been delivered", "not been delivered yet", "waiting list", "is waiting",
 	"on hold", "being held", "been held", "holding folder", "wait until", "will then be", "will be released",
-	"will be delivered", "can be delivered", "get it through", "to be delivered", "to have it delivered",
+	"will be delivered", "can be delivered", "get it through", "to be delivered", "to have it delivered", "have your message delivered",
 	"to have your mail delivered", "in quarantine", "suspect", "is shown", "ser entregad", "ser entregue", "reach me", "reach my", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
 	"en attente", "être remis", "soit remis", "parvienne", "encore été remis", "en espera", "sea entregad", "será entregad", "retenid",
 	"em espera", "ainda não foi entregue", "seja entregue", "in attesa", "consegn", "trattenut", "wacht", "bezorgd",
@@ -148,7 +148,7 @@ var yours = text(
 
 var knowsNot = text(
 	"no deseado", "indésirable", "unerwünscht", "indesiderat", "ongewenst", "una persona", "uma pessoa", "une personne",
-	"spam", "junk", "approved", "allowed", "address book", "guest list", "known sender", "unknown sender",
+	"spam", "junk", "unsolicited", "approved", "allowed", "address book", "guest list", "known sender", "unknown sender",
 	"not know your", "do not know you", "not recogni", "whitelist", "only once", "just this once", "just once",
 	"one-time", "one time", "real person", "a person", "human", "robot", "einmalig", "bekannten absender",
 	"unbekannte absender", "expéditeurs inconnus", "qu'une fois", "une seule fois", "liste blanche", "una sola vez",

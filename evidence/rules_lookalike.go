@@ -55,6 +55,8 @@ var lookalikeRules = []rule{
 		not(is(daemonName)))},
 	{"person-answers-notice", listing.ClassNotice, veto, "", all(is(reSubject), not(is(nullSender)),
 		not(is(daemonFrom)))},
+	{"machine-notifies", listing.ClassBounce, veto, "", all(is(notifying), not(is(daemonFrom)), not(is(daemonName)), not(is(reportStatus)),
+		not(is(originalPart|originalQuoted|dsnText)))},
 	{"person-writes", listing.ClassBounce, veto, "", all(is(userAgent), not(is(nullSender)), not(is(daemonFrom)))},
 	// Postmasters are people, too.
 	{"postmaster-writes", listing.ClassBounce, veto, "", all(byProgram, not(is(originalPart)), not(is(reportStatus)))},
@@ -109,20 +111,21 @@ var lookalikeRules = []rule{
 
 	// Trackers and shops.
 	{"tracker", listing.ClassOther, veto, "", all(header("x-bugzilla-", "x-jira-", "x-github-", "x-gitlab-",
-		"x-redmine-", "x-launchpad-", "x-debbugs-", "x-trac-", "x-phabricator-", "x-gerrit-", "x-gitea-", "x-roundup-"))},
+		"x-redmine-", "x-launchpad-", "x-debbugs-", "x-trac-", "x-phabricator-", "x-gerrit-", "x-gitea-", "x-roundup-", "x-mantis", "x-youtrack"))},
 	{"calendar", listing.ClassOther, veto, "", all(is(calendar))},
 	{"calendar-reply", listing.ClassAutoreply, veto, "", all(subject("^accepted:", "^declined:", "^tentative:",
 		"^invitation:"))},
 }
 
-// byProgram is what the mail programs of people write. "User-Agent: Zoho Mail" and
-// "X-Mailer: Microsoft Outlook" are no signs of one: bounces have them, too.
+// byProgram is what the mail programs of people write. "User-Agent: Zoho Mail" is
+// no sign of one: bounces have it, too.
 var byProgram = header("user-agent: mozilla", "user-agent: thunderbird", "user-agent: mutt", "user-agent: neomutt",
 	"user-agent: gnus", "user-agent: kmail", "user-agent: evolution", "user-agent: alpine", "user-agent: k-9", "user-agent: claws",
 	"user-agent: roundcube", "user-agent: squirrelmail", "user-agent: microsoft-macoutlook", "user-agent: microsoft-entourage",
 	"x-mailer: evolution", "x-mailer: apple mail", "x-mailer: iphone mail", "x-mailer: ipad mail", "x-mailer: the bat!",
 	"x-mailer: claws", "x-mailer: sylpheed", "x-mailer: mutt", "x-mailer: thunderbird", "x-mailer: kmail", "x-mailer: mailmate",
-	"x-mailer: airmail", "x-mailer: becky!", "x-mailer: eudora", "x-mailer: mozilla")
+	"x-mailer: airmail", "x-mailer: becky!", "x-mailer: eudora", "x-mailer: mozilla",
+	"x-mailer: microsoft outlook 1", "x-mailer: microsoft office outlook")
 
 // lures are what phishing wants to be clicked for.
 var lures = text(
