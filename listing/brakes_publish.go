@@ -24,8 +24,8 @@ import (
 //   - Exemptions that are imported, or relays, are refused; those of the configuration
 //     wait: see [change.exemptionsChanged].
 //
-// A zone that the configuration has carry other classes is none of these: what is
-// listed stays listed.
+// A zone that the configuration has carry other classes is none of these, for what is
+// listed stays listed: the daemon counts by [Brakes.MayMove] and refuses the reload.
 
 // ErrBrake is why a change that nobody ordered in so many words is not made.
 var ErrBrake = errors.New("it waits for an operator")
@@ -63,6 +63,10 @@ func (e *heldError) advice() string {
 
 // endings is how many listings may come or go at once without an operator's order.
 func (b Brakes) endings(list uint64) int { return bound(b.Endings, b.EndingsShare, list) }
+
+// MayMove reports whether so many of a list may come or go at once without an
+// operator's order.
+func (b Brakes) MayMove(n, list int) bool { return b.Endings == 0 || n <= b.endings(uint64(list)) }
 
 // mayExempt counts what changes by other exemptions in some prefixes, when that was
 // not ordered.

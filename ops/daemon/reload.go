@@ -50,6 +50,9 @@ func (d *Daemon) reload(ctx context.Context, by listing.Actor) (control.ReloadRe
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
+	if err := mayCarry(d.store.Snapshot(), old, fresh); err != nil {
+		return control.ReloadResult{}, err
+	}
 	dns, err := dnsRules(c)
 	if err != nil {
 		return control.ReloadResult{}, err

@@ -201,3 +201,55 @@ func waitFor(t *testing.T, condition func() bool) {
 		}
 	}
 }
+
+// A reload by whose classes over half a zone would go, or come, takes nothing over.
+func TestReloadOfClassesIsBraked(t *testing.T) {
+	t.Parallel()
+	f, _ := serve(t, "brakes: {endings: 2, endings_share: 0.5}\n")
+	var keys []listing.Manual
+	for n := range 3 {
+		key, err := listing.ParseKey(fmt.Sprintf("192.0.2.%d", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, listing.Manual{Key: key})
+	}
+	order := listing.Order{By: listing.Actor{UID: -1, Name: "test"}, Reason: "a test"}
+	if _, err := f.Store().List(t.Context(), order, keys); err != nil {
+		t.Fatal(err)
+	}
+	all := *f.text.Load()
+	none := strings.Replace(all, "ttl: 300s", "ttl: 60s, classes: [bounce]", 1)
+	refuse := func(want string) {
+		t.Helper()
+		_, err := f.client(t).Reload(t.Context())
+		refused, ok := errors.AsType[*control.Error](err)
+		if !ok || refused.Code != control.CodeConflict || !strings.Contains(refused.Message, want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	answers := func(ttl uint32, n int) {
+		t.Helper()
+		if a := f.ask(t, "1.2.0.192.bl.example.", dns.TypeA).Answer; len(a) != n || n > 0 && a[0].Header().Ttl != ttl {
+			t.Errorf("answer %v, want %d for %d s", a, n, ttl)
+		}
+	}
+	f.text.Store(&none)
+	refuse("3 of the 3 listings of zone bl.example. would go at once and 0 would come; nothing was taken over")
+	f.edit("endings: 2", "endings: 3")
+	refuse("3 of the 3 listings") // by the brake in force
+	answers(300, 1)
+
+	for _, text := range []string{ // who lets so many go may have them go
+		strings.Replace(all, "endings: 2", "endings: 3", 1), strings.Replace(none, "endings: 2", "endings: 3", 1), none,
+	} {
+		f.text.Store(&text)
+		if _, err := f.client(t).Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers(60, 0)
+	f.text.Store(&all)
+	refuse("0 of the 0 listings of zone bl.example. would go at once and 3 would come")
+	answers(60, 0)
+}
