@@ -2,6 +2,7 @@ package dnsd_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -68,7 +69,7 @@ func TestTransferAbandoned(t *testing.T) {
 // A secondary that goes on accepting, but too little for its time, is left.
 func TestTransferTooSlow(t *testing.T) {
 	t.Parallel()
-	p, reg := slow(t, dnsd.Limits{TransferStall: time.Millisecond, TransferRate: 1 << 40})
+	p, reg := slow(t, dnsd.Limits{TransferStall: time.Millisecond, TransferRate: math.MaxInt})
 	conn := dial(t, "tcp", tcpAddr(t, p.addr))
 	send(t, conn, framed(packed(t, request("bounce.bl.example.", dns.TypeAXFR, 0, ""))))
 	total := 0

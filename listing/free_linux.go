@@ -9,5 +9,5 @@ func freeBytes(dir string) (int64, bool) {
 	if unix.Statfs(dir, &st) != nil || st.Bavail > 1<<50 {
 		return 0, false
 	}
-	return int64(st.Bavail) * st.Bsize, true
+	return int64(st.Bavail) * int64(st.Bsize), true //nolint:unconvert // an int32 on 32-bit systems
 }

@@ -226,7 +226,7 @@ func TestPagesThatLeadAstray(t *testing.T) {
 		"a branch that leads to the root":       p.put(branch, atElements+8, root),
 		"a branch that leads to a meta page":    p.put(branch, atElements+8, 1),
 		"a branch that leads to the free list":  p.put(branch, atElements+8, free),
-		"a branch that leads out of the file":   p.put(branch, atElements+8, 1<<40),
+		"a branch that leads out of the file":   p.put(branch, atElements+8, 1<<30),
 		"a branch that leads far out of it":     p.put(branch, atElements+8, -1),
 		"a branch that leads to a free page":    p.put(branch, atElements+8, int(binary.NativeEndian.Uint64(inUse))),
 		"a branch that has the same leaf twice": p.put(branch, atElements+8, int(binary.NativeEndian.Uint64(p.data[branch*p.size+atElements+16+8:]))),
@@ -239,7 +239,7 @@ func TestPagesThatLeadAstray(t *testing.T) {
 		"a free page that is free twice":   p.put(free, atElements, int(binary.NativeEndian.Uint64(inUse[8:]))),
 		"a free page that is a meta page":  p.put(free, atElements, 0),
 		"a free page that is the list":     p.put(free, atElements, free),
-		"a free page outside of the file":  p.put(free, atElements, 1<<40),
+		"a free page outside of the file":  p.put(free, atElements, 1<<30),
 		"pages that go on beyond the last": func() []byte { data := p.put(leaf, atMore, 0); data[leaf*p.size+atMore+2] = 1; return data }(),
 	} {
 		if err := p.opened(t, data); !errors.Is(err, listing.ErrDamaged) || !strings.Contains(err.Error(), "page ") {

@@ -201,8 +201,10 @@ func validateListen(p *problems, key, text string) {
 	}
 }
 
-func validateCount(p *problems, key string, n, least, most int) {
-	if n < least || n > most {
+// validateCount wants n within bounds, of which the upper may be more than an int
+// of this system.
+func validateCount(p *problems, key string, n int, least, most int64) {
+	if int64(n) < least || int64(n) > most {
 		p.add(key, "%d is out of range; write %d to %d", n, least, most)
 	}
 }
