@@ -136,7 +136,7 @@ func Restore(ctx context.Context, from, path string, o Order) (r Restored, err e
 		return r, fmt.Errorf("restore %s: %w", from, err)
 	}
 	if err := r.prepare(temp, o, last, at); err != nil {
-		return r, fmt.Errorf("restore %s: %w", from, err)
+		return r, fmt.Errorf("restore %s, nothing was changed: %w", from, err)
 	}
 	if o.DryRun {
 		return r, nil

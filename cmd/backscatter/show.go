@@ -151,7 +151,7 @@ func showState(b *strings.Builder, e listing.Explanation) {
 		fmt.Fprintf(b, "held          evidence does not list it before %s\n", stamp(e.HoldUntil))
 	}
 	if !e.Retired.IsZero() {
-		fmt.Fprintf(b, "decommissioned the whole list is, since %s; nothing is published\n", stamp(e.Retired))
+		fmt.Fprintf(b, "decommissioned since %s: nothing of the list is published\n", stamp(e.Retired))
 	}
 	if e.HeldBack {
 		fmt.Fprintf(b, "held back     evidence would list it; a brake waits for an operator: see status\n")
