@@ -33,7 +33,8 @@ func eager() listing.Settings {
 	p := listing.Solo()
 	p.Score, p.Originals, p.Recipients, p.Span = 1, 1, 0, 0
 	return listing.Settings{
-		Policy: p,
+		GroupWait: listing.DefaultGroupWait,
+		Policy:    p,
 		Listable: []netip.Prefix{
 			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"),
 			netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"),

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// DefaultGroupWait is long beside a commit's work and short beside what a mail
+// system waits for.
+const DefaultGroupWait = 2 * time.Millisecond
+
 // MaxReporterWeight is the most that a reporter's word can weigh.
 const MaxReporterWeight = 10
 
@@ -82,6 +86,9 @@ type Settings struct {
 	Retention Retention
 	Journal   Keep // how much of the journal is kept
 	Headers   KeepHeaders
+	// GroupWait is how long the first of the observations that come at once waits for
+	// others to share its commit, at most; 0: none waits.
+	GroupWait time.Duration
 	Traps     []string // addresses and domains, which the public must not learn of
 	// Published is the digest of the zones' published settings (names, TTLs,
 	// texts): when it changes, the serial moves and the journal is cut.

@@ -34,8 +34,6 @@ type reply struct {
 const (
 	// groupLimit bounds the observations that share a transaction.
 	groupLimit = 256
-	// groupWait bounds how long the first of a group waits for more.
-	groupWait = 2 * time.Millisecond
 	// sleepLimit bounds how long the writer sleeps, whatever the next moment in
 	// the index: the clock may be set, and the machine may have slept.
 	sleepLimit = time.Minute
@@ -208,8 +206,8 @@ func (g *group) add(r *request) {
 }
 
 // gather adds what waits already. When nothing does, and the last group was larger,
-// its senders are likely to be on their way back with more: it gives them a moment,
-// until the first of them is there.
+// its senders are likely to be on their way back with more: it gives them a moment
+// ([Settings.GroupWait]), until the first of them is there.
 func (w *writer) gather(ctx context.Context, g *group) {
 	for came := false; len(g.members) < groupLimit && g.order == nil; came = true {
 		select {
@@ -223,7 +221,7 @@ func (w *writer) gather(ctx context.Context, g *group) {
 		}
 		if !g.waits {
 			g.waits = true
-			g.enough.Reset(groupWait)
+			g.enough.Reset(w.settings.Load().GroupWait)
 		}
 		select {
 		case r := <-w.requests:

@@ -95,6 +95,42 @@ func TestSendersShareCommits(t *testing.T) {
 	s.verify()
 }
 
+// One that comes alone, where two came before, waits for another for as long as it
+// is told to; the next expects none.
+func TestGroupWait(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []time.Duration{0, 40 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			settings := eager()
+			settings.GroupWait = wait
+			path := filepath.Join(t.TempDir(), "listing.db")
+			s, err := listing.Open(path, listing.Options{Settings: settings})
+			if err != nil {
+				t.Fatal(err)
+			}
+			observe := func(n int) {
+				if _, err := s.Observe(context.Background(), bounce(n, "192.0.2.1", time.Now())); err != nil {
+					t.Error(err)
+				}
+			}
+			var two sync.WaitGroup
+			two.Go(func() { observe(1) })
+			two.Go(func() { observe(2) })
+			synctest.Wait() // both are there when the writer begins
+			r := run(t, path, s)
+			two.Wait()
+			for n, want := range []time.Duration{wait, 0} {
+				begun := time.Now()
+				observe(3 + n)
+				if took := time.Since(begun); took != want {
+					t.Errorf("with %s: number %d took %s, want %s", wait, 3+n, took, want)
+				}
+			}
+			r.stop()
+		})
+	}
+}
+
 // A failed commit: who waits gets an error, the list is served on, and writing
 // goes on when the disk does. Whether the failed commit reached the disk or not,
 // nothing acknowledged is lost and nothing is half there.

@@ -24,7 +24,8 @@ type running struct {
 func start(path string, policy listing.Policy) (*running, error) {
 	registry := prometheus.NewRegistry()
 	s, err := listing.Open(path, listing.Options{Metrics: registry, Settings: listing.Settings{
-		Policy: policy, Reporters: []listing.Reporter{{Name: "local", Organisation: "local"}}, Horizon: 5 * time.Minute,
+		GroupWait: listing.DefaultGroupWait,
+		Policy:    policy, Reporters: []listing.Reporter{{Name: "local", Organisation: "local"}}, Horizon: 5 * time.Minute,
 	}})
 	if err != nil {
 		return nil, err

@@ -45,12 +45,12 @@ func TestBadStructure(t *testing.T) {
 		{"unknown key, a slip", "dns:\n  lisen: [x]\n", []string{`bl.yaml:2: dns.lisen: unknown key; did you mean listen?`}},
 		{"unknown key", "http:\n  colour: red\n", []string{`bl.yaml:2: http.colour: unknown key; known here: listen, origins, poll, proxies`}},
 		{"unknown key with a dot", "dns.listen: [x]\n", []string{
-			`bl.yaml:1: dns.listen: unknown key; known here: state, dns, http, zones, intake, reporters, traps, guarded, lookups, policy, brakes, probation, retention, journal, headers, exempt, exports, mirror, log, shutdown_timeout`,
+			`bl.yaml:1: dns.listen: unknown key; known here: state, dns, http, zones, intake, reporters, traps, guarded, lookups, policy, brakes, probation, retention, journal, commit, headers, exempt, exports, mirror, log, shutdown_timeout`,
 		}},
 		{"key in capitals", "State: /s\n", []string{`bl.yaml:1: State: unknown key; did you mean state?`}},
 		{"unknown key in an item", "traps:\n- domain: trap.example\n  domains: x\n", []string{`bl.yaml:3: traps[0].domains: unknown key; did you mean domain?`}},
 		{"key that cannot be shown", "\"a\\nb\": 1\n", []string{
-			`bl.yaml:1: "a\nb": unknown key; known here: state, dns, http, zones, intake, reporters, traps, guarded, lookups, policy, brakes, probation, retention, journal, headers, exempt, exports, mirror, log, shutdown_timeout`,
+			`bl.yaml:1: "a\nb": unknown key; known here: state, dns, http, zones, intake, reporters, traps, guarded, lookups, policy, brakes, probation, retention, journal, commit, headers, exempt, exports, mirror, log, shutdown_timeout`,
 		}},
 		{"key twice", "state: /a\ndns: {}\nstate: /b\n", []string{`bl.yaml:3: state: is set twice, first in line 1; keep one`}},
 		{"section for a value", "state: {a: b}\n", []string{`bl.yaml:1: state: want one value, found keys with values`}},

@@ -90,6 +90,7 @@ func (c *Config) ListingSettings() (listing.Settings, error) {
 		Probation: listing.Probation(c.Probation),
 		Retention: c.Retention.listing(),
 		Journal:   c.Journal.listing(),
+		GroupWait: c.Commit.Wait,
 		Headers:   c.Headers.listing(),
 	}
 	for _, z := range c.Zones {

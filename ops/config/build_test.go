@@ -70,6 +70,7 @@ func TestListingSettings(t *testing.T) {
 		Traps:     []string{"trap.example"},
 		Journal:   listing.Keep{For: 30 * 24 * time.Hour},
 		Headers:   listing.KeepHeaders{Bytes: 256 << 20},
+		GroupWait: listing.DefaultGroupWait,
 		Published: zones.Digest(),
 		Horizon:   time.Hour,
 	}

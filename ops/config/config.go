@@ -33,6 +33,7 @@ type Config struct {
 	Probation       Probation     `key:"probation" doc:"What a reporter that is enrolled by command counts for at first. Those of this file have none."`
 	Retention       Retention     `key:"retention" doc:"How long the store remembers what it is not listing by."`
 	Journal         Journal       `key:"journal" doc:"How long the store remembers what was published at each serial."`
+	Commit          Commit        `key:"commit" doc:"How reports share the store's commits. None is acknowledged before its own."`
 	Headers         Headers       `key:"headers" doc:"Whether the headers of proven reports are kept, for operators who look into one (show --headers): without local parts of addresses and without the subject."`
 	Exempt          []Exempt      `key:"exempt" doc:"Addresses that are never listed, beside special-purpose space, the server's own addresses and the reporters' relays, which never are."`
 	Exports         []Export      `key:"exports" restart:"yes" doc:"Folders into which the list is written as files, for mirrors."`

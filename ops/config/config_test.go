@@ -217,7 +217,7 @@ func TestEveryVariable(t *testing.T) {
 		"http.listen": "127.0.0.1:777", "intake.smtp.listen": "127.0.0.1:777", "intake.smtp.reporter": "local",
 		"intake.smtp.max_size": "17777", "intake.smtp.max_recipients": "77",
 		"policy.profile": "solo", "policy.window": "77m", "policy.lifetime_max": "777h", "policy.score": "7.7", "policy.spf_factor": "1.77",
-		"lookups.timeout": "7s", "retention.observations": "7777h", "retention.audit": "9999h", "dns.cookies.enabled": "false", "intake.spool_size": "17777777", "intake.reports.max_size": "17777777", "intake.reports.listen": "127.0.0.1:778", "intake.reports.names": "x.example", "headers.size": "1777777", "log.level": "debug", "log.format": "json",
+		"lookups.timeout": "7s", "commit.wait": "77ms", "retention.observations": "7777h", "retention.audit": "9999h", "dns.cookies.enabled": "false", "intake.spool_size": "17777777", "intake.reports.max_size": "17777777", "intake.reports.listen": "127.0.0.1:778", "intake.reports.names": "x.example", "headers.size": "1777777", "log.level": "debug", "log.format": "json",
 		"dns.query_log.to": "/var/log/x", "dns.query_log.clients": "address",
 		"mirror.key": "RWQyBhAKsKssctQekHFbkblrNtIxEiAr/bY6IR8YPLTFexkyV2sNnZ8M",
 	}

@@ -56,6 +56,7 @@ func (e environment) defaults(policy listing.Policy) *Config {
 		Probation:       Probation(listing.DefaultProbation()),
 		Retention:       Retention(listing.DefaultRetention()),
 		Journal:         defaultJournal(),
+		Commit:          Commit{Wait: listing.DefaultGroupWait},
 		Headers:         defaultHeaders(),
 		Mirror:          defaultMirror(),
 		Log:             Log{Level: "info", Format: "text"},

@@ -6,6 +6,11 @@ import (
 	"backscatter/listing"
 )
 
+// Commit says how observations share commits.
+type Commit struct {
+	Wait time.Duration `key:"wait" doc:"How long the first of the reports that come at once waits for others to share its commit, at most; longer, for disks that are slow to sync; 0s: none waits. The histogram backscatter_store_wait_seconds tells how long reports wait in all."`
+}
+
 // Journal says how much of what was published is kept.
 type Journal struct {
 	Keep    time.Duration `key:"keep" doc:"How long each change is kept at least. Secondaries and mirrors that are further behind get the whole list, and the past of an answer is known from the journal so far back."`

@@ -40,6 +40,7 @@ func (c *Config) validate(p *problems) {
 	blame(p, "brakes", &c.Brakes, listing.Brakes(c.Brakes).Validate())
 	c.Probation.validate(p, "probation")
 	c.Journal.validate(p, "journal")
+	validateDuration(p, "commit.wait", c.Commit.Wait, 0, time.Second)
 	c.Headers.validate(p, "headers")
 	c.validateRetention(p)
 	c.validateExempt(p)
