@@ -47,8 +47,11 @@ state, hands it a few sample bounces over SMTP, and prints what to try.`,
   backscatter serve --config /etc/backscatter/backscatter.yaml --mirror 127.0.0.1:5311`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if demo && mirror != "" {
+			switch isMirror := cmd.Flags().Changed("mirror"); {
+			case demo && isMirror:
 				return usageError("serve: want --mirror or --demo, not both")
+			case isMirror && mirror == "": // what a script did not set must not start a publisher
+				return usageError("serve --mirror: want a folder, or primaries as ADDRESS:PORT,…")
 			}
 			if demo {
 				// A terminal that is closed must not leave the demonstration's state behind.
