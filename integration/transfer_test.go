@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -343,13 +344,15 @@ func (w *world) ask(name string, rrtype uint16) {
 	}
 	w.compared++
 	want := said(w.ours.ask(w.t, string(mixed), rrtype))
-	for _, s := range w.theirs { // NSD's former process may answer on after the next one has
-		eventually(w.t, s.name+" answers as we do", func(context.Context) error {
-			if got := said(s.ask(w.t, string(mixed), rrtype)); got != want {
-				return fmt.Errorf("%s %s: it says\n%s\nand we\n%s", mixed, dns.TypeToString[rrtype], got, want)
-			}
-			return nil
-		})
+	for _, s := range w.theirs {
+		got := said(s.ask(w.t, string(mixed), rrtype))
+		for tries := 0; got != want && s.name == "nsd" && tries < 100; tries++ {
+			time.Sleep(20 * time.Millisecond) // its former process may answer on after the next one has
+			got = said(s.ask(w.t, string(mixed), rrtype))
+		}
+		if got != want {
+			w.t.Fatalf("%s %s: %s says\n%s\nand we\n%s", mixed, dns.TypeToString[rrtype], s.name, got, want)
+		}
 	}
 }
 
