@@ -22,6 +22,22 @@ var hostile = map[string]func(size int) []byte{
 		}
 		return b.Bytes()
 	},
+	"addresses of senders and recipients": func(size int) []byte {
+		var b bytes.Buffer
+		b.WriteString("Return-Path: <>\nFrom: postmaster@mx.example\n")
+		for _, field := range []string{"To", "X-Original-To", "Delivered-To"} {
+			fmt.Fprintf(&b, "%s: ", field)
+			for i := range 250 {
+				fmt.Fprintf(&b, "a@%d.example,", i)
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("\n")
+		for b.Len() < size {
+			b.WriteString("sender:" + strings.Repeat("a@c.example ", 24) + "\n")
+		}
+		return b.Bytes()
+	},
 	"nested messages":  repeated("Content-Type: message/rfc822\n\n"),
 	"parts":            repeatedBehind("Content-Type: multipart/mixed; boundary=b\n\n", "--b\n\nx\n"),
 	"unclosed nesting": nestedBoundaries,

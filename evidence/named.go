@@ -1,12 +1,19 @@
 package evidence
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A bounce and a notice tell their reader of somebody else's mailbox, or of a
 // message that he sent himself. What follows looks at whom a message names, since
 // that needs none of its words.
 
-const maxNamed = 64 // addresses of a text that are looked at
+const (
+	maxNamed = 64  // addresses of a text that are looked at
+	maxOwn   = 16  // domains of recipients
+	maxSaid  = 300 // bytes of a line that names a sender
+)
 
 // whom returns the facts of whom the message names, where something tells to whom
 // it was sent; f is those that are known already.
@@ -32,26 +39,35 @@ func (m *Message) whom(e Envelope, f fact) (told fact) {
 
 // own returns the domains that the message was sent to.
 func (m *Message) own(e Envelope) (domains []string) {
-	add := func(list string) {
-		for one := range strings.SplitSeq(list[:min(len(list), 1000)], ",") {
-			if _, domain, ok := splitAddress(plainAddress(one)); ok {
-				domains = append(domains, domain)
-			}
+	add := func(domain string) bool {
+		if !slices.Contains(domains, domain) {
+			domains = append(domains, domain)
+		}
+		return len(domains) < maxOwn
+	}
+	for _, rcpt := range e.Recipients[:min(len(e.Recipients), maxOwn)] {
+		if _, domain, ok := splitAddress(plainAddress(rcpt)); ok && !add(domain) {
+			return domains
 		}
 	}
-	for _, rcpt := range e.Recipients[:min(len(e.Recipients), 10)] {
-		add(rcpt)
-	}
 	for _, name := range []string{"To", "X-Original-To", "Delivered-To"} {
-		add(m.Header.Get(name))
+		field := m.Header.Get(name)
+		m.work += len(field)
+		named(field, add)
 	}
 	return domains
 }
 
-// within reports whether the domain is one of own, or below one.
+// within reports whether the domain is one of own, or below one. Behind it may stand
+// what is no ASCII and was no part of it: quotes, and letters of languages without
+// blanks.
 func within(domain string, own []string) bool {
 	for _, o := range own {
-		if domain == o || strings.HasSuffix(domain, "."+o) {
+		rest, ok := strings.CutSuffix(domain, o)
+		if ok && (rest == "" || strings.HasSuffix(rest, ".")) {
+			return true
+		}
+		if rest, ok = strings.CutPrefix(domain, o); ok && rest[0] >= 0x80 {
 			return true
 		}
 	}
@@ -99,6 +115,7 @@ func (m *Message) namesReaderAlone(own []string) bool {
 		}
 	}
 	if !others {
+		m.work += len(m.text)
 		named(m.text, look)
 	}
 	return some && !others
@@ -108,6 +125,7 @@ func (m *Message) namesReaderAlone(own []string) bool {
 // site.
 func (m *Message) namesOther(own []string) bool {
 	found := false
+	m.work += len(m.text)
 	named(m.text, func(domain string) bool {
 		found = !within(domain, own)
 		return !found
@@ -125,9 +143,10 @@ var senderWords = []string{
 // the reader is none of them.
 func (m *Message) tellsOfOthers(own []string) bool {
 	some := false
+	m.work += len(m.text)
 	for line := range strings.SplitSeq(m.text, "\n") {
-		name, value, ok := strings.Cut(line[:min(len(line), 300)], ":")
-		if !ok || len(name) > 40 || !strings.Contains(value, "@") {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || len(line) > maxSaid || len(name) > 40 || !strings.Contains(value, "@") {
 			continue
 		}
 		name = strings.ToLower(strings.Trim(name, " \t*-#>"))
@@ -149,8 +168,12 @@ func (m *Message) tellsOfOthers(own []string) bool {
 }
 
 // returnsForeign reports whether the original was sent to the reader and by
-// nobody at his site: it was delivered, and did not come back.
+// nobody at his site: it was delivered, and did not come back. One that tells of its
+// way came from who sent it, whatever its From field says.
 func (m *Message) returnsForeign(own []string) bool {
+	if len(m.Original.Trail) > 0 {
+		return false
+	}
 	_, to, ok := splitAddress(plainAddress(m.Original.To))
 	if !ok || !within(to, own) {
 		return false

@@ -52,7 +52,7 @@ var challengeRules = []rule{
 
 	{"challenge-advertises", challenge, veto, "", all(text("unsubscribe", "opt-out", "opt out", "to be removed",
 		"remove me", "newsletter", "subscribed", "your account has", "your password", "order number", "your order",
-		"your subscription", "free trial", "activate your account"))},
+		"your subscription", "free trial", "activate your account", "registration"))},
 	{"challenge-phish", challenge, veto, "", all(text("pending messages", "incoming messages", "your mailbox is",
 		"storage is", "quota", "your account will", "messages pending", "undelivered messages", "sign in to",
 		"log in to", "blocked messages", "quarantined messages", "review messages", "release messages"))},
@@ -90,7 +90,7 @@ var held = text(
 	"has not been delivered", "has been quarantined until", "for your message to", "in order for your",
 	"to release your message", "en attente", "en espera", "wird zugestellt", "será entregue",
 	"message will be released", "deliver your email", "deliver your e-mail", "delivered to me",
-	"in order to reach", "so i can receive", "so that i can receive", "before your email", "before your e-mail",
+	"in order to reach", "so i can receive", "so that i can receive", "before your email is delivered", "before your e-mail is delivered",
 )
 
 // againstSpam is what all this is for.
@@ -124,7 +124,7 @@ var waits = text(
 	"not been delivered", "not yet been delivered", "not been delivered yet", "waiting list", "is waiting",
 	"on hold", "being held", "been held", "holding folder", "wait until", "will then be", "will be released",
 	"will be delivered", "can be delivered", "get it through", "to be delivered", "to have it delivered", "have your message delivered",
-	"to have your mail delivered", "in quarantine", "suspect", "is shown", "ser entregad", "ser entregue", "reach me", "reach my", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
+	"to have your mail delivered", "in quarantine", "suspect", "ser entregad", "ser entregue", "noch nicht zugestellt", "zugestellt", "zurückgehalten",
 	"en attente", "être remis", "soit remis", "parvienne", "encore été remis", "en espera", "sea entregad", "será entregad", "retenid",
 	"em espera", "ainda não foi entregue", "seja entregue", "in attesa", "consegn", "trattenut", "wacht", "bezorgd",
 	"afgeleverd", "väntar", "levereras", "venter", "leveres", "odottaa", "toimitetaan", "oczekuje", "doręczon",
@@ -134,7 +134,7 @@ var waits = text(
 )
 
 var yours = text(
-	"your message ", "have received your e", "received your m", "your message,", "your message.", "your message:", "your e-mail ", "your email ", "your mail ",
+	"your message ", "your message,", "your message.", "your message:", "your e-mail ", "your email ", "your mail ",
 	"message you sent", "mail you sent", "e-mail you sent", "sent me", "ihre nachricht", "ihre e-mail", "ihre mail",
 	"deine nachricht", "votre message", "votre courriel", "votre e-mail", "votre mail", "su mensaje", "su correo",
 	"tu mensaje", "sua mensagem", "seu e-mail", "il tuo messaggio", "il suo messaggio", "la tua email", "uw bericht",
@@ -147,7 +147,7 @@ var yours = text(
 )
 
 var knowsNot = text(
-	"no deseado", "indésirable", "unerwünscht", "indesiderat", "ongewenst", "una persona", "uma pessoa", "une personne",
+	"no deseado", "indésirable", "unerwünscht", "indesiderat", "ongewenst", "es una persona", "é uma pessoa", "êtes une personne",
 	"spam", "junk", "unsolicited", "approved", "allowed", "address book", "guest list", "known sender", "unknown sender",
 	"not know your", "do not know you", "not recogni", "whitelist", "only once", "just this once", "just once",
 	"one-time", "one time", "real person", "a person", "human", "robot", "einmalig", "bekannten absender",

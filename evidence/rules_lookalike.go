@@ -56,15 +56,17 @@ var lookalikeRules = []rule{
 	{"person-answers-notice", listing.ClassNotice, veto, "", all(is(reSubject), not(is(nullSender)),
 		not(is(daemonFrom)))},
 	{"machine-notifies", listing.ClassBounce, veto, "", all(is(notifying), not(is(daemonFrom)), not(is(daemonName)), not(is(reportStatus)),
-		not(is(originalPart|originalQuoted|dsnText)))},
+		not(is(originalPart|originalQuoted|dsnText)), not(toSender), not(yours),
+		not(header("x-failed-recipients:")))},
 	{"person-writes", listing.ClassBounce, veto, "", all(is(userAgent), not(is(nullSender)), not(is(daemonFrom)))},
 	// Postmasters are people, too.
-	{"postmaster-writes", listing.ClassBounce, veto, "", all(byProgram, not(is(originalPart)), not(is(reportStatus)))},
-	{"person-plans", listing.ClassAutoreply, veto, "", all(byProgram, not(is(answers)), not(is(autoReplied)))},
+	{"postmaster-writes", listing.ClassBounce, veto, "", all(byProgram, not(is(nullSender)), not(is(originalPart)), not(is(reportStatus)))},
+	{"person-plans", listing.ClassAutoreply, veto, "", all(byProgram, not(automatic), not(is(nullSender)), not(is(answers)), not(is(autoReplied)))},
 
 	// Phishing dressed as a bounce: a link to click, and nothing that a mail
 	// system would know.
-	{"phish-reader", listing.ClassBounce, veto, "", all(is(readerAlone))},
+	{"phish-reader", listing.ClassBounce, veto, "", all(is(readerAlone), not(is(dsnPart)))},
+	{"phish-reader-report", listing.ClassBounce, veto, "", all(is(readerAlone), is(dsnPart), is(htmlLinks))},
 	{"phish-reader-notice", listing.ClassNotice, veto, "", all(is(readerAlone))},
 	{"phish-original", listing.ClassOther, veto, "", all(is(anyLinks), is(foreignOriginal),
 		not(is(dsnPart)))},
@@ -86,7 +88,7 @@ var lookalikeRules = []rule{
 		not(is(originalPart)))},
 
 	{"phish-nobody", listing.ClassBounce, veto, "", all(is(luring), not(is(address)))},
-	{"phish-nobody-notice", listing.ClassNotice, veto, "", all(is(luring), not(is(address)))},
+	{"phish-nobody-notice", listing.ClassNotice, veto, "", all(is(luring), not(is(address)), not(text("you sent", "sent by you")))},
 	// Spam that says to be automatic answers no message, and has something to sell.
 	{"phish-reply", listing.ClassAutoreply, veto, "", all(is(htmlLinks), not(is(answers)), not(is(autoReplied)),
 		not(header("x-auto-response-suppress:", "x-autoreply", "x-autorespond", "precedence:")))},
@@ -98,15 +100,15 @@ var lookalikeRules = []rule{
 	{"postmaster-transcript", listing.ClassOther, veto, "", all(text("transcript of session follows"), text(" out: 220 ", " out: 250"),
 		text(" in: ehlo ", " in: helo ", " in: mail from:"))},
 	{"journal", listing.ClassOther, veto, "", all(header("x-ms-journal-report:", "x-ms-exchange-generated-message-source: journal agent"))},
-	{"notice-of-others", listing.ClassOther, veto, "", all(is(ofOthers))},
+	{"notice-of-others", listing.ClassOther, veto, "", all(is(ofOthers), not(toSender), not(is(autoReplied|answers)))},
 	{"notice-to-recipient", listing.ClassOther, veto, "", all(text("mail to you from", "message to you from", "mail addressed to you",
 		"message addressed to you", "messages addressed to you", "mail sent to you", "message sent to you by", "message sent to you from",
 		"messages sent to you", "mails sent to you", "tried to send you", "a message for you from", "an ihnen gesendete", "an sie gesendete",
 		"qui vous a été envoyé", "qui vous était destiné", "que le enviaron", "dirigido a usted", "a lei indirizzato"),
-		text("virus", "infected", "spam", "banned", "quarantin", "malware", "blocked", "blockiert", "bloqu", "blocc"), not(is(dsnPart)),
+		text("virus", "infected", "spam", "banned", "quarantin", "malware", "blocked", "blockiert", "bloqu", "blocc"), not(is(dsnPart)), not(toSender), not(is(autoReplied|answers)),
 		not(is(originalPart|originalQuoted)))},
 	{"notice-to-admin", listing.ClassOther, veto, "", all(subject("virus (", "banned (", "spam (", "infected (", "sent from <",
-		"virus in mail from ", "virus in message from "), subject(" from local", " from [", " from <", " from (", "(?) <"), not(is(dsnPart)),
+		"virus in mail from ", "virus in message from "), subject(" from local", " from [", " from <", " from (", "(?) <"), not(is(dsnPart)), not(toSender),
 		not(is(originalPart|originalQuoted)))},
 
 	// Trackers and shops.
@@ -126,6 +128,10 @@ var byProgram = header("user-agent: mozilla", "user-agent: thunderbird", "user-a
 	"x-mailer: claws", "x-mailer: sylpheed", "x-mailer: mutt", "x-mailer: thunderbird", "x-mailer: kmail", "x-mailer: mailmate",
 	"x-mailer: airmail", "x-mailer: becky!", "x-mailer: eudora", "x-mailer: mozilla",
 	"x-mailer: microsoft outlook 1", "x-mailer: microsoft office outlook")
+
+// toSender is said to the sender of a message alone.
+var toSender = text("you sent", "sent by you", "your message", "your e-mail", "your email", "ihre e-mail",
+	"ihre nachricht", "von ihnen", "votre message", "su mensaje", "sua mensagem", "il suo messaggio")
 
 // lures are what phishing wants to be clicked for.
 var lures = text(

@@ -24,7 +24,7 @@ var structureRules = []rule{
 	{"status-code", listing.ClassBounce, substance, "", all(is(statusCode), is(address), not(is(luring)))},
 	{"daemon-returns", listing.ClassBounce, fingerprint, "", all(is(nullSender), is(daemonFrom), is(originalPart|originalQuoted), not(is(luring)))},
 	{"daemon-status", listing.ClassBounce, fingerprint, "", all(is(nullSender), is(daemonFrom), is(statusCode), is(address), not(is(luring)))},
-	{"daemon-names-others", listing.ClassBounce, substance, "", all(is(namesOthers))},
+	{"daemon-names-others", listing.ClassBounce, substance, "", all(is(namesOthers), yours, not(lures), not(text("www.")))},
 	{"status-with-original", listing.ClassBounce, fingerprint, "", all(is(nullSender), is(statusCode), is(address),
 		is(originalPart|originalQuoted))},
 	{"report-with-original", listing.ClassBounce, fingerprint, "", all(is(reportStatus), is(originalPart))},

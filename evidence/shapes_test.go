@@ -1,11 +1,13 @@
 package evidence_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"backscatter/evidence"
+	"backscatter/listing"
 )
 
 const quotedOriginal = "\n\nReceived: from pool (pool.example [198.51.100.9]) by mx.example (Postfix) with SMTP id 1;\n\tSat, 21 Nov 2026 09:59:40 +0000\n" +
@@ -73,6 +75,20 @@ func TestShapes(t *testing.T) {
 		{"no link, and no mailbox but the reader's", "bounce", "daemon-status", daemon + "Subject: Delivery failure\n\nDelivery to info@trap.example failed: 550 5.1.1 velu\n"},
 		{"a link, and what others sent to the reader", "other", "phish-original", daemon + mixed + "Subject: Delivery failure\n\n--b\n\nhttps://evil.example/\n--b\nContent-Type: message/rfc822\n\nFrom: jane@x.example\nTo: info@trap.example\n\nTamo.\n--b--\n"},
 		{"a link, and what the reader sent", "bounce", "daemon-returns", daemon + mixed + "Subject: Delivery failure\n\n--b\n\nhttps://help.mx.example/\n--b\nContent-Type: message/rfc822\n\nFrom: info@trap.example\nTo: nobody@mx.example\n\nTamo.\n--b--\n"},
+
+		// What names somebody, said by whom, to whom.
+		{"a person who can be reached", "other", "", "From: Jane <jane@mx.example>\nSubject: Re: Loipe\nIn-Reply-To: <1@x.example>\n\nI received your message. Please confirm the date. You can reach me here. Human Resources\n"},
+		{"a sign-up", "other", "", "From: Shop <shop@mx.example>\nSubject: Confirm\n\nPlease click on the link to confirm your address before your email address can be used. reCAPTCHA keeps robots out. https://mx.example/\n"},
+		{"a full mailbox, and a help desk", "other", "", daemon + "Subject: Warning\n\nThe mailbox is full. New mail will be refused. Write to support@mx.example\n"},
+		{"a letter behind the reader's address", "other", "phish-reader", daemon + "Subject: Delivery failure\n\nDelivery to info@trap.example様 has failed to these recipients or groups. https://evil.example/\n"},
+		{"a virus notice that calls somebody else the sender, and the reader you", "notice", "", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nSender: forged@x.example\nYour message to nobody@mx.example had Trojan.Gen in it, which was deleted.\n"},
+		{"a footer that a message was sent to the reader", "notice", "", "From: Antivirus <av@mx.example>\nSubject: Virus detected\n\nThis is an automatic message sent to you by the scanner. Your message to nobody@mx.example had Trojan.Gen in it, which was deleted.\n"},
+		{"a bounce that says to be automatic", "bounce", "status-code", "Return-Path: <>\nFrom: Mailgate <noreply@mx.example>\nAuto-Submitted: auto-generated\nSubject: Undeliverable\n\nYour message could not be delivered.\nnobody@mx.example: 550 5.1.1 user unknown\n"},
+		{"a vacation by a person's program", "autoreply", "", person + "X-Mailer: Microsoft Outlook 16.0\nSubject: Automatic reply: Loipe\n\nI am on vacation.\n"},
+		{"a person's program, and no null sender", "other", "person-plans", "From: Jane <jane@mx.example>\nX-Mailer: Microsoft Outlook 16.0\nSubject: Next week\n\nI am on vacation until Monday.\n"},
+		{"a brand's spam that came back with its trace", "bounce", "daemon-returns", daemon + mixed + "Subject: Delivery failure\n\n--b\n\nhttps://help.mx.example/\n--b\nContent-Type: message/rfc822\n\nReceived: from x.example (x.example [198.51.100.17]) by mx.example with SMTP; Sat, 21 Nov 2026 10:00:00 +0000\nFrom: jane@x.example\nTo: info@trap.example\n\nTamo.\n--b--\n"},
+		{"a report on the reader's own mailbox, in plain words", "bounce", "", daemon + "MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\nSubject: Delivery failure\n\n--b\n\nDelivery to info@trap.example failed: 550 see https://help.mx.example/\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; internal.example\n\nFinal-Recipient: rfc822; info@trap.example\nAction: failed\nStatus: 5.7.1\n\n--b--\n"},
+		{"the same with a page to click", "other", "phish-reader-report", daemon + "MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\nSubject: Delivery failure\n\n--b\nContent-Type: text/html\n\n<p>Delivery to info@trap.example failed <a href=\"https://evil.example/\">release</a></p>\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; internal.example\n\nFinal-Recipient: rfc822; info@trap.example\nAction: failed\nStatus: 5.7.1\n\n--b--\n"},
 	} {
 		m, err := evidence.Parse([]byte("To: info@trap.example\n" + tt.raw))
 		if err != nil {
@@ -81,6 +97,28 @@ func TestShapes(t *testing.T) {
 		c := evidence.Classify(m)
 		if c.Class.String() != tt.class || tt.rule != "" && !slices.Contains(c.Rules, tt.rule) {
 			t.Errorf("%s: %s %s, want %s by %s", tt.name, c.Class, strings.Join(c.Rules, " "), tt.class, tt.rule)
+		}
+	}
+}
+
+// TestReadersAddress has the reader's own address written in all the ways in which it
+// is: a notice that names him as the sender is one to him.
+func TestReadersAddress(t *testing.T) {
+	t.Parallel()
+	notice := "From: Antivirus <av@mx.example>\nSubject: Virus detected\n%s\nSender: %s\nRecipient: nobody@mx.example\nA message from you had Trojan.Gen in it, which was deleted.\n"
+	for _, to := range []string{
+		"info@trap.example", "INFO@TRAP.EXAMPLE", "<info@trap.example>", `"info@trap.example" <info@trap.example>`, "info@trap.example;",
+		"'info@trap.example'", "info@trap.example(Ana)", "<@relay.example:info@trap.example>", "list:info@trap.example;",
+		"jane@other.example, info@trap.example",
+	} {
+		for _, sender := range []string{"info@trap.example", "<info@trap.example>", "“info@trap.example”", "«info@trap.example»", "Ana info@sub.trap.example"} {
+			m, err := evidence.Parse(fmt.Appendf(nil, notice, "To: "+to+"\n", sender))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := evidence.Classify(m); c.Class != listing.ClassNotice {
+				t.Errorf("To: %s, Sender: %s: %s %s", to, sender, c.Class, strings.Join(c.Rules, " "))
+			}
 		}
 	}
 }
