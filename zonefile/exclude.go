@@ -22,43 +22,69 @@ func (r *reader) exclude(p netip.Prefix) error {
 // endSet takes what a data set excludes out of what it lists. The narrowest entry
 // that an address is in tells whether it is listed, and of two that are equal the
 // exclusion: so does rbldnsd, but that of two equal ones a trie takes the first.
+// It stops where there are too many pieces, which is for the caller to tell.
 func (r *reader) endSet() {
 	defer func() { r.begun, r.excluded = len(r.items), nil }()
 	if len(r.excluded) == 0 {
 		return
 	}
-	set := slices.Clone(r.items[r.begun:])
+	set, excluded := slices.Clone(r.items[r.begun:]), r.excluded
 	r.items = r.items[:r.begun]
-	slices.SortFunc(r.excluded, listing.ComparePrefix)
+	slices.SortFunc(excluded, func(a, b netip.Prefix) int { return r.narrowness(b) - r.narrowness(a) })
 	slices.SortStableFunc(set, func(a, b Item) int {
-		return cmp.Or(r.narrowness(a.Prefix)-r.narrowness(b.Prefix), listing.ComparePrefix(a.Prefix, b.Prefix))
+		return cmp.Or(r.narrowness(b.Prefix)-r.narrowness(a.Prefix), listing.ComparePrefix(a.Prefix, b.Prefix))
 	})
-	for len(set) > 0 {
-		least := r.narrowness(set[0].Prefix)
-		n := slices.IndexFunc(set, func(item Item) bool { return r.narrowness(item.Prefix) != least })
-		if n < 0 {
-			n = len(set)
-		}
-		r.takeOut(set[:n], least)
-		set = set[n:]
+	var out []netip.Prefix
+	for len(set) > 0 && len(r.items) <= r.limit { // from the narrowest to the widest
+		level := r.narrowness(set[0].Prefix)
+		n := countWhile(excluded, func(p netip.Prefix) bool { return r.narrowness(p) >= level })
+		slices.SortFunc(excluded[:n], listing.ComparePrefix)
+		out, excluded = union(out, excluded[:n]), excluded[n:]
+		n = countWhile(set, func(item Item) bool { return r.narrowness(item.Prefix) == level })
+		out, set = union(out, r.takeOut(set[:n], out)), set[n:]
 	}
 }
 
-// takeOut keeps of sorted items what no exclusion that is as narrow, or narrower,
-// takes out of them.
-func (r *reader) takeOut(items []Item, least int) {
-	var excluded []netip.Prefix
-	for _, p := range r.excluded {
-		if r.narrowness(p) >= least {
-			excluded = append(excluded, p)
-		}
-	}
-	excluded = disjoint(excluded, func(p netip.Prefix) netip.Prefix { return p })
+// takeOut keeps what is left of sorted items without what is out, and returns those
+// that it cut. To wider items these are out too: what they list is dealt with, and
+// nested ones would else each be cut anew by all that is excluded inside.
+func (r *reader) takeOut(items []Item, out []netip.Prefix) (cut []netip.Prefix) {
 	for _, item := range disjoint(items, func(item Item) netip.Prefix { return item.Prefix }) {
-		for p := range without(item.Prefix, overlapping(excluded, item.Prefix)) {
-			r.items = append(r.items, Item{Line: item.Line, Prefix: p})
+		inside := overlapping(out, item.Prefix)
+		if len(inside) > 0 {
+			cut = append(cut, item.Prefix)
+		}
+		for p := range without(item.Prefix, inside) {
+			if r.items = append(r.items, Item{Line: item.Line, Prefix: p}); len(r.items) > r.limit {
+				return cut
+			}
 		}
 	}
+	return cut
+}
+
+func countWhile[T any](all []T, holds func(T) bool) int {
+	if n := slices.IndexFunc(all, func(v T) bool { return !holds(v) }); n >= 0 {
+		return n
+	}
+	return len(all)
+}
+
+// union merges sorted, disjoint prefixes.
+func union(a, b []netip.Prefix) []netip.Prefix {
+	if len(b) == 0 {
+		return a
+	}
+	all := make([]netip.Prefix, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		first := &a
+		if listing.ComparePrefix(b[0], a[0]) < 0 {
+			first = &b
+		}
+		all, *first = append(all, (*first)[0]), (*first)[1:]
+	}
+	all = append(append(all, a...), b...)
+	return disjoint(all, func(p netip.Prefix) netip.Prefix { return p })
 }
 
 // narrowness is how narrow an entry is to the data set. An ip4set is made of single
@@ -72,7 +98,6 @@ func (r *reader) narrowness(p netip.Prefix) int {
 
 // listed returns the items, sorted and without overlaps.
 func (r *reader) listed() []Item {
-	r.endSet()
 	slices.SortStableFunc(r.items, func(a, b Item) int { return listing.ComparePrefix(a.Prefix, b.Prefix) })
 	return disjoint(r.items, func(item Item) netip.Prefix { return item.Prefix })
 }

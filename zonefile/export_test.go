@@ -21,6 +21,11 @@ func CheckList(r io.Reader, f Format, l List) error {
 	return err
 }
 
+// ReadWideAtMost is [ReadWide] with another bound of what is collected.
+func ReadWideAtMost(r io.Reader, f Format, limit int) ([]Item, []Problem, error) {
+	return read(&reader{lines: newLines(r), key: exemptable, limit: limit}, f)
+}
+
 // NewGzipper is what compressed copies are written with.
 var NewGzipper = newGzipper
 

@@ -40,13 +40,13 @@ var parsers = map[Format]func(*reader, []byte) error{
 // passed over, exclusions are taken out of what they exclude, and repetitions
 // are merged. The error is for a file that is not to be trusted at all.
 func Read(r io.Reader, f Format) ([]Item, []Problem, error) {
-	return read(&reader{lines: newLines(r), key: listable}, f)
+	return read(&reader{lines: newLines(r), key: listable, limit: maxItems}, f)
 }
 
 // ReadWide is like [Read], for prefixes that are to be exempted: they may be as
 // wide as a large provider.
 func ReadWide(r io.Reader, f Format) ([]Item, []Problem, error) {
-	return read(&reader{lines: newLines(r), key: exemptable}, f)
+	return read(&reader{lines: newLines(r), key: exemptable, limit: maxItems}, f)
 }
 
 // listable returns what is listed for a prefix.
@@ -95,8 +95,8 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 		if len(in.problems) > maxProblems {
 			return nil, in.problems, fmt.Errorf("read list: more than %d lines cannot be taken, is it %s at all", maxProblems, f)
 		}
-		if in.size() > maxItems {
-			return nil, in.problems, fmt.Errorf("read list: more than %d entries", maxItems)
+		if in.size() > in.limit {
+			return nil, in.problems, in.tooMany()
 		}
 	}
 	if in.err == nil && in.master != nil {
@@ -107,8 +107,14 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 	if in.err != nil {
 		return nil, in.problems, fmt.Errorf("read list, line %d: %w", in.number+1, in.err)
 	}
+	in.endSet()
+	if in.size() > in.limit {
+		return nil, in.problems, in.tooMany()
+	}
 	return in.listed(), in.problems, nil
 }
+
+func (r *reader) tooMany() error { return fmt.Errorf("read list: more than %d entries", r.limit) }
 
 // gzipStart is how compressed files begin (RFC 1952 §2.3.1).
 const gzipStart = "\x1f\x8b"
@@ -117,6 +123,7 @@ const gzipStart = "\x1f\x8b"
 type reader struct {
 	*lines
 	items    []Item
+	limit    int // of what is collected
 	problems []Problem
 	most     uint64                                   // addresses of a range, by $MAXRANGE4; 0: any number
 	key      func(netip.Prefix) (netip.Prefix, error) // what is taken for a prefix
