@@ -2,6 +2,7 @@ package zonefile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,10 +14,31 @@ import (
 func (r *reader) exclude(p netip.Prefix) error {
 	if key, err := r.key(p); err == nil && key != p {
 		r.excluded = append(r.excluded, key)
-		return fmt.Errorf("excludes a part of %s, which is listed whole or not at all: it is not", key)
+		return partError{key}
 	}
 	r.excluded = append(r.excluded, p)
 	return nil
+}
+
+// partError is of an exclusion that is taken for more than it says. Somebody's list may
+// have very many of them, and is no worse for that.
+type partError struct{ key netip.Prefix }
+
+func (e partError) Error() string {
+	return fmt.Sprintf("excludes a part of %s, which is listed whole or not at all: it is not", e.key)
+}
+
+// tell keeps a problem.
+func (r *reader) tell(err error) {
+	if errors.As(err, new(partError)) {
+		if r.parts == maxProblems {
+			return
+		}
+		if r.parts++; r.parts == maxProblems {
+			err = fmt.Errorf("%w; further ones of this kind are not told", err)
+		}
+	}
+	r.problems = append(r.problems, r.problem(err.Error()))
 }
 
 // endSet takes what a data set excludes out of what it lists. The narrowest entry

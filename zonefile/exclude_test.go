@@ -65,3 +65,31 @@ func TestReadTooManyPieces(t *testing.T) {
 		}
 	}
 }
+
+// A list that excludes very many addresses of an ip6trie is taken, and the first of them
+// are told.
+func TestReadManyExcludedParts(t *testing.T) {
+	t.Parallel()
+	const excluded = 1100
+	text := "2001:db8::/48\n"
+	for i := range excluded {
+		text += fmt.Sprintf("!2001:db8:0:%x::1\n", i)
+	}
+	items, problems, err := zonefile.Read(strings.NewReader(text+"x\n"), zonefile.IP6Trie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, item := range items {
+		n += 1 << (64 - item.Prefix.Bits())
+	}
+	if n != 1<<16-excluded {
+		t.Errorf("%d networks are listed", n)
+	}
+	if len(problems) != 1001 || !strings.HasSuffix(problems[999].Why, "not told") || strings.Contains(problems[998].Why, "not told") || problems[1000].Text != "x" {
+		t.Errorf("%d problems, at last %v", len(problems), problems[max(0, len(problems)-3):])
+	}
+	if _, _, err = zonefile.Read(strings.NewReader(text+strings.Repeat("x\n", 1001)), zonefile.IP6Trie); err == nil {
+		t.Error("bad lines are no longer counted")
+	}
+}

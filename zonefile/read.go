@@ -90,9 +90,9 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 	}
 	for in.next() {
 		if err := in.line(parse); err != nil {
-			in.problems = append(in.problems, in.problem(err.Error()))
+			in.tell(err)
 		}
-		if len(in.problems) > maxProblems {
+		if len(in.problems)-in.parts > maxProblems {
 			return nil, in.problems, fmt.Errorf("read list: more than %d lines cannot be taken, is it %s at all", maxProblems, f)
 		}
 		if in.size() > in.limit {
@@ -101,7 +101,7 @@ func read(in *reader, f Format) ([]Item, []Problem, error) {
 	}
 	if in.err == nil && in.master != nil {
 		if err := in.finishZone(); err != nil {
-			in.problems = append(in.problems, in.problem(err.Error()))
+			in.tell(err)
 		}
 	}
 	if in.err != nil {
@@ -125,6 +125,7 @@ type reader struct {
 	items    []Item
 	limit    int // of what is collected
 	problems []Problem
+	parts    int                                      // of the problems are a [partError]
 	most     uint64                                   // addresses of a range, by $MAXRANGE4; 0: any number
 	key      func(netip.Prefix) (netip.Prefix, error) // what is taken for a prefix
 	master   *zoneReader                              // of a master file alone
