@@ -53,6 +53,9 @@ func Repair(ctx context.Context, path string, o Order, drop bool) (v Verdict, er
 			return err
 		}
 		r.tx, r.lex = tx, newLexicon(tx)
+		if err := r.ordered(&v); err != nil {
+			return err
+		}
 		return r.run(o, drop)
 	})
 	switch {
@@ -125,10 +128,30 @@ func (r *repair) after() error {
 	return r.cut()
 }
 
-func (r *repair) run(o Order, drop bool) (err error) {
-	if err := r.order(); err != nil {
+// ordered puts the keys in order, and adds what is found only then: what is taken out
+// is told by what was found.
+func (r *repair) ordered(v *Verdict) error {
+	moved, err := r.order()
+	if err != nil {
 		return fmt.Errorf("put its keys in order: %w", err)
 	}
+	if !moved {
+		return nil
+	}
+	r.lex = newLexicon(r.tx)
+	told := v.Damage
+	*v = examine(r.tx, r.now)
+	for _, d := range v.Damage {
+		if !slices.Contains(told, d) {
+			told = append(told, d)
+		}
+	}
+	v.More += max(len(told)-maxDamage, 0)
+	v.Damage = told[:min(len(told), maxDamage)]
+	return nil
+}
+
+func (r *repair) run(o Order, drop bool) (err error) {
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}

@@ -23,35 +23,71 @@ func rises(b *bolt.Bucket) error {
 }
 
 // order makes those buckets anew whose keys do not rise, with all that is in them: what
-// does not stand where it is looked for could not be taken out either. The key that is
+// does not stand where it is looked for could not be taken out either. So it does with
+// those in which a value is not that of its key, though the keys rise: when the key is
+// the first of a page, the branch above knows the page by what the key was, and bbolt
+// would put the page there a second time with the first change in it. The key that is
 // damaged is not that of its value, and goes to who looks at what cannot be read.
-func (r *repair) order() error {
+func (r *repair) order() (moved bool, err error) {
 	for _, name := range buckets {
 		b := r.tx.Bucket(name)
-		if b == nil || rises(b) == nil {
+		if b == nil || rises(b) == nil && allSealed(name, b) {
 			continue
 		}
-		pairs := make(map[string][]byte)
-		_ = b.ForEach(func(key, value []byte) error {
-			if _, twice := pairs[string(key)]; !twice || sealed(key, value) {
-				pairs[string(key)] = bytes.Clone(value)
-			}
-			return nil
-		})
-		if err := r.tx.DeleteBucket(name); err != nil {
-			return err
+		moved = true
+		if err := r.anew(name, b); err != nil {
+			return moved, err
 		}
-		b, err := r.tx.CreateBucket(name)
-		if err != nil {
-			return err
+	}
+	return moved, nil
+}
+
+// anew makes a bucket anew, with all that is in it.
+func (r *repair) anew(name []byte, b *bolt.Bucket) error {
+	pairs := make(map[string][]byte)
+	_ = b.ForEach(func(key, value []byte) error {
+		if _, twice := pairs[string(key)]; !twice || sealedIn(name, key, value) {
+			pairs[string(key)] = bytes.Clone(value)
 		}
-		for _, key := range slices.Sorted(maps.Keys(pairs)) {
-			if err := b.Put([]byte(key), pairs[key]); err != nil {
-				return err
-			}
+		return nil
+	})
+	if err := r.tx.DeleteBucket(name); err != nil {
+		return err
+	}
+	b, err := r.tx.CreateBucket(name)
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(pairs)) {
+		if err := b.Put([]byte(key), pairs[key]); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// allSealed reports whether every value of a bucket is one that was stored under its key.
+func allSealed(name []byte, b *bolt.Bucket) bool {
+	return b.ForEach(func(key, value []byte) error {
+		if !sealedIn(name, key, value) {
+			return ErrDamaged
+		}
+		return nil
+	}) == nil
+}
+
+// sealedIn reports whether a value of a bucket is one that was stored under the key.
+// Large values are sealed under the key of what they stand for.
+func sealedIn(name, key, value []byte) bool {
+	if !bytes.Equal(name, bucketLarge) {
+		return sealed(key, value)
+	}
+	for _, of := range [][]byte{bucketJournal, bucketAudit} {
+		if key[0] == of[0] {
+			return sealed(key[1:], value)
+		}
+	}
+	return false
 }
 
 // sealed reports whether a value is one that was stored under the key.

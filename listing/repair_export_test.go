@@ -1,0 +1,13 @@
+package listing
+
+import bolt "go.etcd.io/bbolt"
+
+// Unsealed names the buckets that have a value which was not stored under its key.
+func Unsealed(tx *bolt.Tx) (names []string) {
+	for _, name := range buckets {
+		if !allSealed(name, tx.Bucket(name)) {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}
