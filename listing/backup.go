@@ -56,7 +56,13 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 // Check reads a store that no process has, or a backup, and tells what is wrong
 // with it. It changes nothing. An older schema is no damage; of such a file only
 // its pages are looked at.
-func Check(path string) (v Verdict, err error) {
+func Check(path string) (Verdict, error) {
+	return check(path, lookDeep, func(*bolt.Tx) {})
+}
+
+// check looks at as much of the pages as it is told, and calls also when it can read
+// the rest.
+func check(path string, look looking, also func(*bolt.Tx)) (v Verdict, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return v, fmt.Errorf("check: %w", err)
@@ -67,7 +73,7 @@ func Check(path string) (v Verdict, err error) {
 	if err := precheck(path, info.Size()); err != nil {
 		return v, fmt.Errorf("check %s: %w", path, err)
 	}
-	db, err := openChecked(path, lookDeep)
+	db, err := openChecked(path, look)
 	if err != nil {
 		return v, fmt.Errorf("check %s: %w", path, err)
 	}
@@ -80,6 +86,7 @@ func Check(path string) (v Verdict, err error) {
 		}
 		v = examine(tx, now())
 		v.aheadOf(path)
+		also(tx)
 		return nil
 	})
 	if err = contain(&v, err); err != nil {

@@ -50,6 +50,8 @@ var (
 	keyHeaders = []byte("headers")
 
 	keyDecommission = []byte("decommission")
+
+	metaKeys = [][]byte{keySchema, keyState, keyBrakes, keyHeaders, keyDecommission}
 )
 
 // lockTimeout is how long to wait for another process to let the file go.

@@ -53,7 +53,7 @@ func readState(tx *bolt.Tx) (state, error) {
 		return st, fmt.Errorf("its state: %w", err)
 	}
 	st.wakes = firstWake(tx)
-	return st, errors.Join(st.readDecommission(tx), st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx))
+	return st, errors.Join(st.readDecommission(tx), st.readExemptions(tx), st.readReporters(tx), st.readBrakes(tx), strayed(tx))
 }
 
 // visible makes the entries to publish out of all records, and counts the

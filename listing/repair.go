@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -78,6 +79,9 @@ var errNothingWrong = errors.New("nothing is wrong")
 // writing can bring it to another schema.
 func wouldRepair(path string, drop bool) (Verdict, error) {
 	v, err := Check(path)
+	if page, ok := errors.AsType[*pageError](err); ok {
+		return wouldOrder(path, page)
+	}
 	lost, ok := errors.AsType[*lostMetaError](err)
 	if !ok {
 		return v, err
@@ -87,6 +91,24 @@ func wouldRepair(path string, drop bool) (Verdict, error) {
 		return v, fmt.Errorf("repair store %s: %w", path, err)
 	}
 	return Verdict{Damage: []Damage{was}}, nil
+}
+
+// wouldOrder does that for a file with a page that is damaged: who repairs opens it all
+// the same, if all that a start reads is there.
+func wouldOrder(path string, page *pageError) (Verdict, error) {
+	was := Damage{Part: "pages", Key: strconv.FormatUint(page.page, 10), What: page.what}
+	v, err := check(path, lookEnds, func(tx *bolt.Tx) {
+		for _, name := range buckets {
+			if b := tx.Bucket(name); b != nil && !inOrder(name, b) {
+				was.Repair = repairOrder
+			}
+		}
+	})
+	if err != nil {
+		return v, err
+	}
+	v.Damage = append([]Damage{was}, v.Damage...)
+	return v, nil
 }
 
 // repair is a repair under way.
@@ -152,6 +174,9 @@ func (r *repair) ordered(v *Verdict) error {
 }
 
 func (r *repair) run(o Order, drop bool) (err error) {
+	if err := r.names(drop); err != nil {
+		return err
+	}
 	if r.meta, err = decodeMeta(keyState, r.tx.Bucket(bucketMeta).Get(keyState)); err != nil {
 		return fmt.Errorf("its state: %w", err)
 	}

@@ -58,6 +58,10 @@ func (r *repair) dropBrakes() error {
 		return nil
 	}
 	r.told = append(r.told, Damage{Part: "state", Key: string(keyBrakes), What: err.Error(), Repair: repairFrozen})
+	return r.freeze()
+}
+
+func (r *repair) freeze() error {
 	on := brakes{Frozen: r.now, Held: len(heldKeys(r.tx)), Seen: r.now}
 	return r.tx.Bucket(bucketMeta).Put(keyBrakes, on.encode(keyBrakes))
 }
@@ -71,6 +75,10 @@ func (r *repair) dropDecommission() error {
 		return nil
 	}
 	r.told = append(r.told, Damage{Part: "state", Key: string(keyDecommission), What: err.Error(), Repair: repairEnded})
+	return r.end()
+}
+
+func (r *repair) end() error {
 	ended := Decommission{At: r.now, By: ActionRepair, Reason: "since when, and why, could not be read any more"}
 	return r.tx.Bucket(bucketMeta).Put(keyDecommission, ended.encode(keyDecommission))
 }

@@ -11,3 +11,9 @@ func Unsealed(tx *bolt.Tx) (names []string) {
 	}
 	return names
 }
+
+// PutNewerName writes what this program does not know yet.
+func PutNewerName(tx *bolt.Tx) error {
+	name := []byte("newer")
+	return tx.Bucket(bucketMeta).Put(name, newEncoder(1).seal(name))
+}

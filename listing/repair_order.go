@@ -31,7 +31,7 @@ func rises(b *bolt.Bucket) error {
 func (r *repair) order() (moved bool, err error) {
 	for _, name := range buckets {
 		b := r.tx.Bucket(name)
-		if b == nil || rises(b) == nil && allSealed(name, b) {
+		if b == nil || inOrder(name, b) {
 			continue
 		}
 		moved = true
@@ -41,6 +41,8 @@ func (r *repair) order() (moved bool, err error) {
 	}
 	return moved, nil
 }
+
+func inOrder(name []byte, b *bolt.Bucket) bool { return rises(b) == nil && allSealed(name, b) }
 
 // anew makes a bucket anew, with all that is in it.
 func (r *repair) anew(name []byte, b *bolt.Bucket) error {

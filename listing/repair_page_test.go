@@ -211,3 +211,22 @@ func TestEveryValueIsSealed(t *testing.T) {
 		return nil
 	})
 }
+
+// What a repair would find is told of a file, too, that no start would read to its end;
+// and nothing is written.
+func TestDryRunOfADisorderedStore(t *testing.T) {
+	t.Parallel()
+	path := crowded(t)
+	flipKey(t, path, "observations")
+	before := read(t, path)
+	for _, drop := range []bool{false, true} {
+		v, err := listing.Repair(t.Context(), path, dryRun, drop)
+		if err != nil || len(v.Damage) < 2 || v.Damage[0].Part != "pages" || v.Damage[0].Repair == "" {
+			t.Errorf("drop %t: %+v %v", drop, v.Damage, err)
+		}
+	}
+	if !bytes.Equal(before, read(t, path)) {
+		t.Error("a dry run wrote")
+	}
+	repaired(t, path, true)
+}

@@ -142,6 +142,7 @@ func examine(tx *bolt.Tx, _ time.Time) (v Verdict) {
 	if !v.order(tx) {
 		return v // what else is found in such a file means nothing
 	}
+	v.names(tx)
 	m, err := decodeMeta(keyState, tx.Bucket(bucketMeta).Get(keyState))
 	if err != nil {
 		v.damage("state", "", "", err.Error())
