@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"backscatter/listing"
 )
@@ -31,6 +32,12 @@ var NewGzipper = newGzipper
 
 // StopBefore lets fn fail before any step of the next publications.
 func (p *Publisher) StopBefore(fn func(step string) error) { p.step = fn }
+
+// Turn is a turn of Run.
+func (f *Follower) Turn(now time.Time) { f.turn(now) }
+
+// HoldsMemory tells whether the next turn gives memory back.
+func (f *Follower) HoldsMemory() bool { return f.loaded }
 
 // ReadCopied returns what a mirror takes of lines, which it gets in blocks of a size,
 // up to the first that it does not take.

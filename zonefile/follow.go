@@ -48,6 +48,7 @@ type Follower struct {
 	refused refusal
 	told    string // the refusal that was logged last
 	loaded  bool   // files were read since memory was last given back
+	unkept  unkept
 
 	nudge   chan struct{}
 	current atomic.Pointer[inForce]
@@ -65,6 +66,8 @@ type inForce struct {
 	*Copy
 
 	text, signature []byte
+	// recalled tells that it is only what was kept: the folder had nothing right since.
+	recalled bool
 }
 
 // FollowerState tells how a follower is.
@@ -149,13 +152,9 @@ func (f *Follower) turn(now time.Time) {
 		s := f.State()
 		log.Info("in force", "zone", s.Zone, "serial", s.Serial, "entries", s.Entries, "created", s.Created, "expires", s.Expires)
 	}
+	f.keepIn(log)
 	if f.loaded {
 		f.loaded = false
-		if err == nil {
-			if err := f.keep(); err != nil {
-				log.Warn("a start that finds nothing right in the folder will have nothing to answer from", "err", err)
-			}
-		}
 		// Reading a list takes more than twice the memory of the list, which nobody
 		// needs until there is another; and the former list goes with it.
 		debug.FreeOSMemory()
@@ -166,7 +165,8 @@ func (f *Follower) turn(now time.Time) {
 // right. The error says why it is not.
 func (f *Follower) Check(now time.Time) (changed bool, err error) {
 	text, signature, err := f.read(f.o.Dir)
-	if c := f.current.Load(); err == nil && c != nil && bytes.Equal(text, c.text) && bytes.Equal(signature, c.signature) {
+	// Of what was recalled it is not known whether the folder has all of it.
+	if c := f.current.Load(); err == nil && c != nil && !c.recalled && bytes.Equal(text, c.text) && bytes.Equal(signature, c.signature) {
 		err = c.Manifest.alive(now)
 		f.tell(now, err)
 		return false, err
@@ -196,7 +196,11 @@ func (f *Follower) take(text, signature []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := f.admit(m, now); err != nil {
+	err = m.alive(now)
+	if err == nil {
+		err = f.admit(f.o.Dir, m)
+	}
+	if err != nil {
 		return err
 	}
 	// To read millions of lines again and again would change nothing.
@@ -217,7 +221,8 @@ func (f *Follower) take(text, signature []byte, now time.Time) error {
 	if err := f.remember(m); err != nil {
 		return err
 	}
-	f.goOver(&inForce{c, text, signature}, now)
+	f.goOver(&inForce{Copy: c, text: text, signature: signature}, now)
+	f.unkept = unkept{is: true}
 	return nil
 }
 
@@ -232,17 +237,11 @@ func (f *Follower) goOver(to *inForce, now time.Time) {
 	}
 }
 
-// admit refuses what is expired, of another zone, or older than what was here.
-func (f *Follower) admit(m Manifest, now time.Time) error {
-	if err := m.alive(now); err != nil {
-		return err
-	}
-	return f.admitOrder(m)
-}
-
-func (f *Follower) admitOrder(m Manifest) error {
-	if zone := f.State().Zone; zone != "" && zone != m.Zone {
-		return fmt.Errorf("%s: is of zone %s, and %s is in force; for another zone start another mirror", f.o.Dir, m.Zone, zone)
+// admit refuses what a folder has that is of another zone, or older than what was here.
+// Of what was recalled the zone is no matter: the mirror may be another's since.
+func (f *Follower) admit(dir string, m Manifest) error {
+	if c := f.current.Load(); c != nil && !c.recalled && c.Manifest.Zone != m.Zone {
+		return fmt.Errorf("%s: is of zone %s, and %s is in force; for another zone start another mirror", dir, m.Zone, c.Manifest.Zone)
 	}
 	if f.of != m.Zone {
 		kept, err := readNewest(f.memory(m.Zone))
@@ -253,7 +252,7 @@ func (f *Follower) admitOrder(m Manifest) error {
 	}
 	if f.newest.after(m) {
 		return fmt.Errorf("%s: serial %d of %s is older than serial %d of %s, which was in force; if the publisher had to begin anew, remove %s",
-			f.o.Dir, m.Serial, stamp(m.Created), f.newest.serial, stamp(f.newest.created), f.memory(m.Zone))
+			dir, m.Serial, stamp(m.Created), f.newest.serial, stamp(f.newest.created), f.memory(m.Zone))
 	}
 	return nil
 }
