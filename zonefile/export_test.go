@@ -22,9 +22,15 @@ func CheckList(r io.Reader, f Format, l List) error {
 	return err
 }
 
-// ReadWideAtMost is [ReadWide] with another bound of what is collected.
-func ReadWideAtMost(r io.Reader, f Format, limit int) ([]Item, []Problem, error) {
-	return read(&reader{lines: newLines(r), key: exemptable, limit: limit}, f)
+// ReadWideAtMost is [ReadWide] with another bound of what is collected. It tells also how
+// much was, in the end or before it was too much.
+func ReadWideAtMost(r io.Reader, f Format, limit int) (items []Item, collected int, err error) {
+	in := &reader{lines: newLines(r), key: exemptable, limit: limit}
+	items, problems, err := read(in, f)
+	if err == nil && len(problems) > 0 {
+		err = errors.New(problems[0].String())
+	}
+	return items, in.size(), err
 }
 
 // NewGzipper is what compressed copies are written with.
