@@ -1,6 +1,7 @@
 package zonefile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -59,6 +61,9 @@ func (f *Follower) keepIn(log *slog.Logger) {
 func (f *Follower) keep(c *inForce) error {
 	next := f.next()
 	files, err := c.Manifest.served()
+	if err == nil && f.has(next, c, files) {
+		return f.settle() // after a crash it may be the only one
+	}
 	if err == nil {
 		err = errors.Join(os.RemoveAll(next), os.Mkdir(next, 0o750))
 	}
@@ -81,6 +86,13 @@ func (f *Follower) keep(c *inForce) error {
 		return fmt.Errorf("keep serial %d for the next start: %w", c.Manifest.Serial, err)
 	}
 	return nil
+}
+
+// has tells whether a folder has all that is kept of what is in force.
+func (f *Follower) has(dir string, c *inForce, files []ManifestFile) bool {
+	text, signature, err := f.read(dir)
+	return err == nil && bytes.Equal(text, c.text) && bytes.Equal(signature, c.signature) &&
+		!slices.ContainsFunc(files, func(file ManifestFile) bool { return file.verify(dir) != nil })
 }
 
 // settle puts what was put together in the place of what was kept.

@@ -136,6 +136,24 @@ func TestFollowerRecallsAfterACrash(t *testing.T) {
 	}
 }
 
+// What a crash left beside is not thrown away for a copy that may not come about.
+func TestFollowerKeepsWhatACrashLeft(t *testing.T) {
+	t.Parallel()
+	m, want := keptMirror(t)
+	if err := os.Rename(m.lastGood(), m.lastGood()+".new"); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	m.Begin(made) // the folder is right
+	m.put(t, "bl.example.ip4set", "")
+	m.Turn(made)
+	m.restart()
+	m.Begin(made)
+	if diff := cmp.Diff(want, m.answers()); diff != "" {
+		t.Errorf("not as before (%v):\n%s", m.State().Err, diff)
+	}
+}
+
 // A mirror that was pointed at another zone answers from the former one, which was kept,
 // until the other is there.
 func TestFollowerLeavesAKeptZone(t *testing.T) {
