@@ -57,12 +57,11 @@ func (b *backupWriter) Write(p []byte) (int, error) {
 // with it. It changes nothing. An older schema is no damage; of such a file only
 // its pages are looked at.
 func Check(path string) (Verdict, error) {
-	return check(path, lookDeep, func(*bolt.Tx) {})
+	return check(path, lookDeep)
 }
 
-// check looks at as much of the pages as it is told, and calls also when it can read
-// the rest.
-func check(path string, look looking, also func(*bolt.Tx)) (v Verdict, err error) {
+// check looks at as much of the pages as it is told.
+func check(path string, look looking) (v Verdict, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return v, fmt.Errorf("check: %w", err)
@@ -86,7 +85,6 @@ func check(path string, look looking, also func(*bolt.Tx)) (v Verdict, err error
 		}
 		v = examine(tx, now())
 		v.aheadOf(path)
-		also(tx)
 		return nil
 	})
 	if err = contain(&v, err); err != nil {

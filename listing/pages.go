@@ -30,6 +30,7 @@ const (
 type pageError struct {
 	page uint64
 	what string
+	keys bool // no more than that: all can be read, and put in order
 }
 
 func (e *pageError) Error() string {
@@ -87,6 +88,17 @@ func checkFile(path string, look looking) error {
 // checkTx walks through all pages that a read transaction can see: they stay as
 // they are for as long as it lasts. f is the file of its database.
 func checkTx(tx *bolt.Tx, f *os.File) error {
+	return eachTree(tx, f, func(name []byte, err error) error {
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// eachTree walks through the pages of each bucket, and calls fn with what is wrong with
+// them, until it returns an error.
+func eachTree(tx *bolt.Tx, f *os.File, fn func(name []byte, err error) error) error {
 	data, release, err := mapFile(f)
 	if err != nil {
 		return fmt.Errorf("map %s: %w", f.Name(), err)
@@ -100,8 +112,8 @@ func checkTx(tx *bolt.Tx, f *os.File) error {
 		if b == nil || b.RootPage() == 0 {
 			continue // told by who reads it; and it is within a page that was read to get here
 		}
-		if err := p.tree(uint64(b.RootPage()), toAll, nil); err != nil {
-			return fmt.Errorf("bucket %s: %w", name, err)
+		if err := fn(name, p.tree(uint64(b.RootPage()), toAll, nil)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -132,7 +144,7 @@ func checkPages(data []byte, look looking) error {
 	}
 	p := pages{data: data, size: uint64(m.pageSize), end: m.end, look: look}
 	if m.end < 2 || m.end > uint64(len(data))/p.size {
-		return &pageError{m.page, fmt.Sprintf("counts %d pages in a file of %d bytes", m.end, len(data))}
+		return &pageError{page: m.page, what: fmt.Sprintf("counts %d pages in a file of %d bytes", m.end, len(data))}
 	}
 	p.seen = make([]uint64, m.end/64+1)
 	if err := p.metas(); err != nil {
@@ -145,7 +157,7 @@ func checkPages(data []byte, look looking) error {
 		return err
 	}
 	if p.deep() && p.used < p.end {
-		return &pageError{m.free, fmt.Sprintf("is a free list that lacks %d pages", p.end-p.used)}
+		return &pageError{page: m.free, what: fmt.Sprintf("is a free list that lacks %d pages", p.end-p.used)}
 	}
 	return nil
 }
@@ -157,7 +169,7 @@ func (p *pages) metas() error {
 	for page := range uint64(2) {
 		s := sheet{page: page, data: p.data[page*p.size:][:p.size]}
 		if p.look == lookDeep && (binary.NativeEndian.Uint64(s.data) != page || s.flags() != pageMeta) {
-			return &pageError{page, "does not say that it is a meta page; the next change mends that"}
+			return &pageError{page: page, what: "does not say that it is a meta page; the next change mends that"}
 		}
 	}
 	return p.take(0, 1)
@@ -167,11 +179,11 @@ func (p *pages) metas() error {
 // anything else.
 func (p *pages) take(page, more uint64) error {
 	if page >= p.end || more >= p.end-page {
-		return &pageError{page, fmt.Sprintf("and %d pages after it are beyond the last, %d", more, p.end-1)}
+		return &pageError{page: page, what: fmt.Sprintf("and %d pages after it are beyond the last, %d", more, p.end-1)}
 	}
 	for id := page; id <= page+more; id++ {
 		if p.seen[id/64]&(1<<(id%64)) != 0 {
-			return &pageError{id, "is in two places"}
+			return &pageError{page: id, what: "is in two places"}
 		}
 		p.seen[id/64] |= 1 << (id % 64)
 	}
@@ -182,11 +194,11 @@ func (p *pages) take(page, more uint64) error {
 // open returns a page that nothing led to before, with those that it goes on in.
 func (p *pages) open(page uint64) (sheet, error) {
 	if page < 2 || page >= p.end {
-		return sheet{}, &pageError{page, fmt.Sprintf("is none of those with data, 2 to %d", p.end-1)}
+		return sheet{}, &pageError{page: page, what: fmt.Sprintf("is none of those with data, 2 to %d", p.end-1)}
 	}
 	s := sheet{page: page, data: p.data[page*p.size:][:p.size]}
 	if id := binary.NativeEndian.Uint64(s.data); id != page {
-		return sheet{}, &pageError{page, fmt.Sprintf("says that it is page %d", id)}
+		return sheet{}, &pageError{page: page, what: fmt.Sprintf("says that it is page %d", id)}
 	}
 	more := uint64(binary.NativeEndian.Uint32(s.data[12:]))
 	if err := p.take(page, more); err != nil {
@@ -234,7 +246,10 @@ func (p *pages) tree(root uint64, far reach, box boxed) error {
 		case pageLeaf:
 			err = s.leaf(at, far == toAll || box != nil, box)
 		default:
-			err = &pageError{at.page, fmt.Sprintf("is neither branch nor leaf, but %#x", s.flags())}
+			err = &pageError{page: at.page, what: fmt.Sprintf("is neither branch nor leaf, but %#x", s.flags())}
+		}
+		if err == nil && p.look == lookDeep {
+			err = s.begins(at)
 		}
 		if err != nil {
 			return err
@@ -248,7 +263,7 @@ func (p *pages) tree(root uint64, far reach, box boxed) error {
 func (p *pages) depth(page uint64) (n int, leaf uint64, err error) {
 	for ; uint64(n) < p.end; n++ {
 		if page < 2 || page >= p.end {
-			return 0, 0, &pageError{page, fmt.Sprintf("is none of those with data, 2 to %d", p.end-1)}
+			return 0, 0, &pageError{page: page, what: fmt.Sprintf("is none of those with data, 2 to %d", p.end-1)}
 		}
 		s := sheet{page: page, data: p.data[page*p.size:][:p.size]}
 		if s.flags() != pageBranch {
@@ -266,7 +281,7 @@ func (p *pages) box(page uint64, name, value []byte) error {
 		return nil
 	}
 	if len(value) < bucketHeader {
-		return &pageError{page, fmt.Sprintf("has a bucket of %d bytes", len(value))}
+		return &pageError{page: page, what: fmt.Sprintf("has a bucket of %d bytes", len(value))}
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		far := toEnds
@@ -280,7 +295,7 @@ func (p *pages) box(page uint64, name, value []byte) error {
 	}
 	s := sheet{page: page, data: value[bucketHeader:]}
 	if len(s.data) < boltHeader || s.flags() != pageLeaf {
-		return &pageError{page, "has a bucket that is no leaf"}
+		return &pageError{page: page, what: "has a bucket that is no leaf"}
 	}
 	return s.leaf(span{}, true, nil)
 }
@@ -293,7 +308,7 @@ func (p *pages) freelist(page uint64) error {
 		return fmt.Errorf("the free list: %w", err)
 	}
 	if s.flags() != pageFreelist {
-		return &pageError{page, fmt.Sprintf("is no free list, but %#x", s.flags())}
+		return &pageError{page: page, what: fmt.Sprintf("is no free list, but %#x", s.flags())}
 	}
 	ids := s.data[boltHeader:]
 	n := uint64(s.count())
@@ -302,7 +317,7 @@ func (p *pages) freelist(page uint64) error {
 		ids = ids[8:]
 	}
 	if n > uint64(len(ids))/8 {
-		return &pageError{page, fmt.Sprintf("is a free list of %d, and has room for %d", n, len(ids)/8)}
+		return &pageError{page: page, what: fmt.Sprintf("is a free list of %d, and has room for %d", n, len(ids)/8)}
 	}
 	for i := range n {
 		id := binary.NativeEndian.Uint64(ids[8*i:])
@@ -330,7 +345,7 @@ func (s sheet) element(i int) []byte { return s.data[boltHeader+i*elementSize:][
 func (s sheet) content(i int, pos, size uint64) ([]byte, error) {
 	from := uint64(boltHeader+i*elementSize) + pos
 	if from < uint64(boltHeader+s.count()*elementSize) || size > uint64(len(s.data)) || from > uint64(len(s.data))-size {
-		return nil, &pageError{s.page, fmt.Sprintf("has an element %d that lies outside it", i)}
+		return nil, &pageError{page: s.page, what: fmt.Sprintf("has an element %d that lies outside it", i)}
 	}
 	return s.data[from : from+size], nil
 }
@@ -344,7 +359,7 @@ func (s sheet) key(i int) ([]byte, error) {
 	}
 	key, err := s.content(i, uint64(pos), uint64(size))
 	if err == nil && len(key) == 0 {
-		err = &pageError{s.page, fmt.Sprintf("has an element %d without a key", i)}
+		err = &pageError{page: s.page, what: fmt.Sprintf("has an element %d without a key", i)}
 	}
 	return key, err
 }
@@ -352,7 +367,7 @@ func (s sheet) key(i int) ([]byte, error) {
 // counted makes sure that as many elements as the page counts have room in it.
 func (s sheet) counted(least int) error {
 	if n := s.count(); n < least || n > (len(s.data)-boltHeader)/elementSize {
-		return &pageError{s.page, fmt.Sprintf("counts %d elements", n)}
+		return &pageError{page: s.page, what: fmt.Sprintf("counts %d elements", n)}
 	}
 	return nil
 }
@@ -360,9 +375,23 @@ func (s sheet) counted(least int) error {
 // within makes sure that a key lies where the way to it says.
 func (s sheet) within(at span, i int, key []byte) error {
 	if at.from != nil && bytes.Compare(key, at.from) < 0 || at.to != nil && bytes.Compare(key, at.to) >= 0 {
-		return &pageError{s.page, fmt.Sprintf("has a key %d where a search does not look", i)}
+		return &pageError{page: s.page, what: fmt.Sprintf("has a key %d where a search does not look", i), keys: true}
 	}
 	return nil
+}
+
+// begins makes sure that a page begins with the key by which the branch above knows it.
+// All is found if it does not, but bbolt would put the page there a second time with the
+// first change in it.
+func (s sheet) begins(at span) error {
+	if at.from == nil || s.count() == 0 {
+		return nil
+	}
+	key, err := s.key(0)
+	if err == nil && !bytes.Equal(key, at.from) {
+		err = &pageError{page: s.page, what: "begins with another key than the branch above says", keys: true}
+	}
+	return err
 }
 
 // branch adds the pages that a branch leads to.
@@ -404,7 +433,7 @@ func (s sheet) leaf(at span, all bool, box boxed) error {
 			return err
 		}
 		if last != nil && bytes.Compare(last, key) >= 0 {
-			return &pageError{s.page, fmt.Sprintf("has a key %d that does not come after those before it", i)}
+			return &pageError{page: s.page, what: fmt.Sprintf("has a key %d that does not come after those before it", i), keys: true}
 		}
 		last = key
 		if err := s.value(i, key, box); err != nil {
@@ -427,7 +456,7 @@ func (s sheet) value(i int, key []byte, box boxed) error {
 		want = elementIsBox
 	}
 	if flags := binary.NativeEndian.Uint32(e); flags != want {
-		return &pageError{s.page, fmt.Sprintf("has an element %d that is %#x, and not %#x", i, flags, want)}
+		return &pageError{page: s.page, what: fmt.Sprintf("has an element %d that is %#x, and not %#x", i, flags, want)}
 	}
 	if box != nil {
 		return box(s.page, key, value)

@@ -64,7 +64,7 @@ func newestMeta(data []byte) (boltMeta, error) {
 		}
 	}
 	if pageSize > boltMaxPage || pageSize >= int64(len(data)) {
-		return first, &pageError{0, "is no meta page, nor is page 1"}
+		return first, &pageError{page: 0, what: "is no meta page, nor is page 1"}
 	}
 	second, _, alsoGood := readMeta(data[pageSize:])
 	second.page = 1

@@ -46,6 +46,9 @@ func Repair(ctx context.Context, path string, o Order, drop bool) (v Verdict, er
 	r.least = max(r.least, imageSequence(path))
 	err = db.Update(func(tx *bolt.Tx) error {
 		v = examine(tx, r.now)
+		if err := r.look(tx, path); err != nil {
+			return err
+		}
 		v.Damage = append(slices.Clone(r.told), v.Damage...)
 		if v.aheadOf(path); len(v.Damage) == 0 {
 			return errNothingWrong
@@ -97,13 +100,10 @@ func wouldRepair(path string, drop bool) (Verdict, error) {
 // the same, if all that a start reads is there.
 func wouldOrder(path string, page *pageError) (Verdict, error) {
 	was := Damage{Part: "pages", Key: strconv.FormatUint(page.page, 10), What: page.what}
-	v, err := check(path, lookEnds, func(tx *bolt.Tx) {
-		for _, name := range buckets {
-			if b := tx.Bucket(name); b != nil && !inOrder(name, b) {
-				was.Repair = repairOrder
-			}
-		}
-	})
+	if page.keys {
+		was.Repair = repairOrder
+	}
+	v, err := check(path, lookEnds)
 	if err != nil {
 		return v, err
 	}
@@ -118,6 +118,8 @@ type repair struct {
 	lex  *lexicon
 	meta meta
 	told []Damage // what was dropped, and what had to be done to open the file
+
+	astray [][]byte // the buckets whose pages are out of order
 
 	least uint64 // a sequence that may have been published
 }

@@ -3,9 +3,12 @@ package listing
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -31,7 +34,7 @@ func rises(b *bolt.Bucket) error {
 func (r *repair) order() (moved bool, err error) {
 	for _, name := range buckets {
 		b := r.tx.Bucket(name)
-		if b == nil || inOrder(name, b) {
+		if b == nil || !r.isAstray(name) && rises(b) == nil && allSealed(name, b) {
 			continue
 		}
 		moved = true
@@ -42,7 +45,26 @@ func (r *repair) order() (moved bool, err error) {
 	return moved, nil
 }
 
-func inOrder(name []byte, b *bolt.Bucket) bool { return rises(b) == nil && allSealed(name, b) }
+// look finds the buckets of which some page is not where the branches say: that can be
+// with all keys as they were, when one of a branch is damaged.
+func (r *repair) look(tx *bolt.Tx, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return eachTree(tx, f, func(name []byte, err error) error {
+		if page, ok := errors.AsType[*pageError](err); ok && page.keys {
+			r.astray = append(r.astray, name)
+			r.told = append(r.told, Damage{Part: "pages", Key: strconv.FormatUint(page.page, 10), What: page.what, Repair: repairOrder})
+		}
+		return nil // what else is wrong is told by who reads it
+	})
+}
+
+func (r *repair) isAstray(name []byte) bool {
+	return slices.ContainsFunc(r.astray, func(other []byte) bool { return bytes.Equal(name, other) })
+}
 
 // anew makes a bucket anew, with all that is in it.
 func (r *repair) anew(name []byte, b *bolt.Bucket) error {
