@@ -50,7 +50,7 @@ func (m *Message) own(e Envelope) (domains []string) {
 			return domains
 		}
 	}
-	for _, name := range []string{"To", "X-Original-To", "Delivered-To"} {
+	for _, name := range slices.Concat([]string{"To"}, envelopeFields) {
 		field := m.Header.Get(name)
 		m.work += len(field)
 		named(field, add)

@@ -16,9 +16,9 @@ const maxEnvelope = 100
 
 // recipients returns the envelope recipients: those of the envelope, or else what the
 // delivery agents of trusted hosts wrote into the message, or those hosts' Received
-// lines, or, where neither is there, the To field. That one is of whoever
-// sent the message, which accuses nobody but itself by it. Fields below the line that names the source can be of whoever wrote to
-// that host, which then only forwarded them.
+// lines, or, where neither is there, the To field. That one is of whoever sent the
+// message, which accuses nobody but itself by it. Fields below the line that names the
+// source can be of whoever wrote to that host, which then only forwarded them.
 func recipients(r Report, m *Message, a attribution) []string {
 	if len(r.Envelope.Recipients) > 0 {
 		return r.Envelope.Recipients[:min(len(r.Envelope.Recipients), maxEnvelope)]

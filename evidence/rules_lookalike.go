@@ -56,7 +56,7 @@ var lookalikeRules = []rule{
 	{"person-answers-notice", listing.ClassNotice, veto, "", all(is(reSubject), not(is(nullSender)),
 		not(is(daemonFrom)))},
 	{"machine-notifies", listing.ClassBounce, veto, "", all(is(notifying), not(is(daemonFrom)), not(is(daemonName)), not(is(reportStatus)),
-		not(is(originalPart|originalQuoted|dsnText)), not(toSender), not(yours),
+		not(is(originalPart|originalQuoted|dsnText)), not(youSent), not(yours),
 		not(header("x-failed-recipients:")))},
 	{"person-writes", listing.ClassBounce, veto, "", all(is(userAgent), not(is(nullSender)), not(is(daemonFrom)))},
 	// Postmasters are people, too.
@@ -100,15 +100,15 @@ var lookalikeRules = []rule{
 	{"postmaster-transcript", listing.ClassOther, veto, "", all(text("transcript of session follows"), text(" out: 220 ", " out: 250"),
 		text(" in: ehlo ", " in: helo ", " in: mail from:"))},
 	{"journal", listing.ClassOther, veto, "", all(header("x-ms-journal-report:", "x-ms-exchange-generated-message-source: journal agent"))},
-	{"notice-of-others", listing.ClassOther, veto, "", all(is(ofOthers), not(toSender), not(is(autoReplied|answers)))},
+	{"notice-of-others", listing.ClassOther, veto, "", all(is(ofOthers), not(youSent), not(yours), not(is(autoReplied|answers)))},
 	{"notice-to-recipient", listing.ClassOther, veto, "", all(text("mail to you from", "message to you from", "mail addressed to you",
 		"message addressed to you", "messages addressed to you", "mail sent to you", "message sent to you by", "message sent to you from",
 		"messages sent to you", "mails sent to you", "tried to send you", "a message for you from", "an ihnen gesendete", "an sie gesendete",
 		"qui vous a été envoyé", "qui vous était destiné", "que le enviaron", "dirigido a usted", "a lei indirizzato"),
-		text("virus", "infected", "spam", "banned", "quarantin", "malware", "blocked", "blockiert", "bloqu", "blocc"), not(is(dsnPart)), not(toSender), not(is(autoReplied|answers)),
+		text("virus", "infected", "spam", "banned", "quarantin", "malware", "blocked", "blockiert", "bloqu", "blocc"), not(is(dsnPart)), not(youSent), not(yours), not(is(autoReplied|answers)),
 		not(is(originalPart|originalQuoted)))},
 	{"notice-to-admin", listing.ClassOther, veto, "", all(subject("virus (", "banned (", "spam (", "infected (", "sent from <",
-		"virus in mail from ", "virus in message from "), subject(" from local", " from [", " from <", " from (", "(?) <"), not(is(dsnPart)), not(toSender),
+		"virus in mail from ", "virus in message from "), subject(" from local", " from [", " from <", " from (", "(?) <"), not(is(dsnPart)), not(youSent), not(yours),
 		not(is(originalPart|originalQuoted)))},
 
 	// Trackers and shops.
@@ -129,9 +129,8 @@ var byProgram = header("user-agent: mozilla", "user-agent: thunderbird", "user-a
 	"x-mailer: airmail", "x-mailer: becky!", "x-mailer: eudora", "x-mailer: mozilla",
 	"x-mailer: microsoft outlook 1", "x-mailer: microsoft office outlook")
 
-// toSender is said to the sender of a message alone.
-var toSender = text("you sent", "sent by you", "your message", "your e-mail", "your email", "ihre e-mail",
-	"ihre nachricht", "von ihnen", "votre message", "su mensaje", "sua mensagem", "il suo messaggio")
+// youSent is said to the sender of a message alone, beside what yours has.
+var youSent = text("you sent", "sent by you", "von ihnen")
 
 // lures are what phishing wants to be clicked for.
 var lures = text(
