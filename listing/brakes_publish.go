@@ -25,7 +25,7 @@ import (
 //     wait: see [change.exemptionsChanged].
 //
 // A zone that the configuration has carry other classes is none of these, for what is
-// listed stays listed: the daemon counts by [Brakes.MayMove] and refuses the reload.
+// listed stays listed: the daemon asks [Brakes.MayMove] and refuses the reload.
 
 // ErrBrake is why a change that nobody ordered in so many words is not made.
 var ErrBrake = errors.New("it waits for an operator")
@@ -63,6 +63,22 @@ func (e *heldError) advice() string {
 
 // endings is how many listings may come or go at once without an operator's order.
 func (b Brakes) endings(list uint64) int { return bound(b.Endings, b.EndingsShare, list) }
+
+// Recarried counts the listings that a zone carries, and how many of them would go and
+// how many others come if it carried other classes.
+func (s *Snapshot) Recarried(was, is ClassSet) (carried, gone, come int) {
+	for e := range s.All() {
+		switch before, after := e.ClassIn(was) != ClassOther, e.ClassIn(is) != ClassOther; {
+		case before && !after:
+			carried, gone = carried+1, gone+1
+		case before:
+			carried++
+		case after:
+			come++
+		}
+	}
+	return carried, gone, come
+}
 
 // MayMove reports whether so many of a list may come or go at once without an
 // operator's order.

@@ -20,6 +20,16 @@ func growsAtEnd(name []byte) bool {
 // largeKey is where a large value stands, and standIn what stands in its place.
 func largeKey(name string, key []byte) []byte { return append([]byte{name[0]}, key...) }
 
+// largeOf returns of which bucket a large value is, and under which key, if it is of one.
+func largeOf(apart []byte) (name, key []byte, ok bool) {
+	for _, name := range [][]byte{bucketJournal, bucketAudit} {
+		if apart[0] == name[0] && len(apart) > 1 {
+			return name, apart[1:], true
+		}
+	}
+	return nil, nil, false
+}
+
 func standIn(key []byte) []byte { return newEncoderFor(largeVersion, 1+sumBytes).seal(key) }
 
 func standsApart(key, value []byte) bool {
@@ -35,13 +45,9 @@ func strayLarge(tx *bolt.Tx) (stray [][]byte) {
 		return nil // a store of before there were any
 	}
 	_ = b.ForEach(func(apart, _ []byte) error {
-		for _, name := range [][]byte{bucketJournal, bucketAudit} {
-			key := apart[1:]
-			if apart[0] == name[0] && len(key) > 0 && standsApart(key, tx.Bucket(name).Get(key)) {
-				return nil
-			}
+		if name, key, ok := largeOf(apart); !ok || !standsApart(key, tx.Bucket(name).Get(key)) {
+			stray = append(stray, bytes.Clone(apart))
 		}
-		stray = append(stray, bytes.Clone(apart))
 		return nil
 	})
 	return stray

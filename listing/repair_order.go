@@ -103,15 +103,11 @@ func allSealed(name []byte, b *bolt.Bucket) bool {
 // sealedIn reports whether a value of a bucket is one that was stored under the key.
 // Large values are sealed under the key of what they stand for.
 func sealedIn(name, key, value []byte) bool {
-	if !bytes.Equal(name, bucketLarge) {
-		return sealed(key, value)
+	if bytes.Equal(name, bucketLarge) {
+		_, of, ok := largeOf(key)
+		return ok && sealed(of, value)
 	}
-	for _, of := range [][]byte{bucketJournal, bucketAudit} {
-		if key[0] == of[0] {
-			return sealed(key[1:], value)
-		}
-	}
-	return false
+	return sealed(key, value)
 }
 
 // sealed reports whether a value is one that was stored under the key.

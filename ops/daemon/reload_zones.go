@@ -16,19 +16,7 @@ func mayCarry(snapshot *listing.Snapshot, old, fresh *rules) error {
 		if was == nil || was.Classes == zone.Classes {
 			continue
 		}
-		carried, gone, come := 0, 0, 0
-		for e := range snapshot.All() {
-			before, after := e.ClassIn(was.Classes) != listing.ClassOther, e.ClassIn(zone.Classes) != listing.ClassOther
-			switch {
-			case before && !after:
-				gone++
-			case after && !before:
-				come++
-			}
-			if before {
-				carried++
-			}
-		}
+		carried, gone, come := snapshot.Recarried(was.Classes, zone.Classes)
 		if !old.settings.Brakes.MayMove(max(gone, come), carried) {
 			return &control.Error{Code: control.CodeConflict, Message: fmt.Sprintf(
 				"by its classes, %d of the %d listings of zone %s would go at once and %d would come; nothing was taken over; "+
