@@ -64,17 +64,29 @@ func (f *faulty) again(q dns.Question) int {
 	return f.times[q.String()]
 }
 
+// listenBoth listens on one port over TCP and UDP. One that is free over TCP may be
+// another's over UDP: then it takes the next.
+func listenBoth(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, p
+		}
+		if _ = l.Close(); try == 20 {
+			t.Fatalf("no port is free over TCP and UDP: %v", err)
+		}
+	}
+}
+
 // serve answers over UDP and TCP until the test ends.
 func (f *faulty) serve(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Skip("the port is another's over UDP:", err)
-	}
+	l, p := listenBoth(t)
 	for _, s := range []*dns.Server{{Listener: l, Handler: f}, {PacketConn: p, Handler: f}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
